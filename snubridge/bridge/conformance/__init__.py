@@ -1,0 +1,6 @@
+"""What an adapter's tests inherit. Needs pytest; nothing else in snubridge imports it."""
+
+from snubridge.bridge.conformance.families import Case as Case
+from snubridge.bridge.conformance.families import random_case as random_case
+from snubridge.bridge.conformance.families import smallest_margin as smallest_margin
+from snubridge.bridge.conformance.suite import AdapterConformance as AdapterConformance

@@ -1,0 +1,70 @@
+"""The wiring of a graph as plain data: what an engine module builds from, and what a script carries.
+
+A plan is JSON; its arrays lie beside it. An engine module (which imports its engine and numpy,
+nothing else) takes both, so that the module that is tested is the script that is exported.
+
+    plan["numbers"]   "float32" | "float64": what inputs are rounded to on entry
+    plan["inputs"]    [{"name", "shape"}]
+    plan["stops"]     [{"name", "kind": "input" | "relay" | "unit" | "output", "shape", "size"}],
+                      in the order in which one step evaluates them; a unit also has
+                      {"reset", "g": {"kind", ...}, "h": {"kind", ...}}
+    plan["paths"]     [{"source", "target", "delay", "weight": key of an array or null (one to one)}],
+                      for each target in the graph's order of summation
+    plan["biases"]    [{"target", "delay", "bias": key of an array}]: received at every step t >= delay
+
+    arrays            "weight/<node>" (outputs, inputs), "bias/<node>" (outputs,),
+                      "decay/<unit>", "threshold/<unit>", "initial_state/<unit>", each (size,);
+                      float64, over samples flattened in row-major order
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from snubridge.bridge.wiring import bias_vector, matrix, wire
+from snubridge.ir.document import describe
+from snubridge.ir.graph import Graph
+from snubridge.ir.nodes import Input, Node, Output, Unit
+from snubridge.ir.numbers import Array
+from snubridge.ir.structure import shapes
+
+Plan = dict[str, Any]
+
+
+def plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
+    """The plan of a valid graph and its arrays."""
+    wiring = wire(graph)
+    sizes = shapes(graph)
+    settings = {entry["name"]: entry for entry in describe(graph)[0]["nodes"]}
+    arrays: dict[str, Array] = {}
+    stops: list[dict[str, Any]] = []
+    for name in wiring.stops:
+        node = graph.nodes[name]
+        size = math.prod(sizes[name])
+        stop = {"name": name, "kind": _kind(node), "shape": list(sizes[name]), "size": size}
+        if isinstance(node, Unit):
+            stop |= {key: settings[name][key] for key in ("reset", "g", "h")}
+            for field, array in node.arrays().items():
+                whole = np.broadcast_to(array, sizes[name]).astype(np.float64)
+                arrays[f"{field}/{name}"] = whole.reshape(size)
+        stops.append(stop)
+    paths = []
+    for path in wiring.paths:
+        weight = f"weight/{path.nodes[0]}" if path.nodes else None
+        if weight is not None and weight not in arrays:
+            arrays[weight] = matrix(graph, path.nodes[0])
+        paths.append({"source": path.source, "target": path.target, "delay": path.delay, "weight": weight})
+    biases = []
+    for bias in wiring.biases:
+        arrays.setdefault(f"bias/{bias.node}", bias_vector(graph, bias.node))
+        biases.append({"target": bias.target, "delay": bias.delay, "bias": f"bias/{bias.node}"})
+    inputs = [{"name": name, "shape": list(sizes[name])} for name in graph.of_kind(Input)]
+    return {"numbers": graph.numbers.name, "inputs": inputs, "stops": stops, "paths": paths, "biases": biases}, arrays
+
+
+def _kind(node: Node) -> str:
+    kinds: dict[type[Node], str] = {Input: "input", Unit: "unit", Output: "output"}
+    return kinds.get(type(node), "relay")

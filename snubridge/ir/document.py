@@ -1,0 +1,163 @@
+"""A graph as a JSON document beside its arrays: the one description that every file format of ours uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from snubridge.errors import BadFile
+from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS, Reset
+from snubridge.ir.graph import Edge, Graph
+from snubridge.ir.nodes import NODE_KINDS, Node
+from snubridge.ir.numbers import NUMBERS, Array
+
+FORMAT = 1
+_PAIRS = ("stride", "padding", "dilation", "kernel_size", "shape")
+
+
+def describe(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The document and the arrays, keyed ``<node>/<field>``, of a valid graph."""
+    nodes: list[dict[str, Any]] = []
+    arrays: dict[str, Array] = {}
+    for name, node in graph.nodes.items():
+        arrays |= {f"{name}/{field}": array for field, array in node.arrays().items()}
+        settings = {field: _encode(value) for field, value in node.settings().items()}
+        nodes.append({"name": name, "kind": type(node).__name__, **settings, "arrays": sorted(node.arrays())})
+    document = {
+        "format": FORMAT,
+        "numbers": graph.numbers.name,
+        "nodes": nodes,
+        "edges": [[edge.source, edge.target, edge.delay] for edge in graph.edges],
+        "metadata": graph.metadata,
+    }
+    return document, arrays
+
+
+def restore(document: Any, arrays: Mapping[str, Array]) -> Graph:
+    """The graph of a document, not yet validated; ``BadFile`` says what is malformed."""
+    _demand(isinstance(document, dict), "the description is not a JSON object")
+    _demand("format" in document, "the description has no format version")
+    version = document["format"]
+    _demand(
+        isinstance(version, int) and not isinstance(version, bool) and 1 <= version <= FORMAT,
+        f"format version {version!r:.40}; this snubridge reads 1 to {FORMAT}: install a newer one",
+    )
+    _keys("the description", document, {"format", "numbers", "nodes", "edges", "metadata"})
+    _demand(_is_key(document["numbers"], NUMBERS), f"unknown numbers {document['numbers']!r:.60}")
+    numbers = NUMBERS[document["numbers"]]()
+    _demand(isinstance(document["nodes"], list), "nodes is not a list")
+    _demand(isinstance(document["edges"], list), "edges is not a list")
+    _demand(isinstance(document["metadata"], dict), "metadata is not an object")
+    nodes: dict[str, Node] = {}
+    used: set[str] = set()
+    for entry in document["nodes"]:
+        name, node = _node(entry, arrays, used)
+        _demand(name not in nodes, f"two nodes are called {name!r}")
+        nodes[name] = node
+    spare = sorted(arrays.keys() - used)
+    _demand(not spare, f"arrays that no node has: {', '.join(spare)[:200]}")
+    for key, array in arrays.items():
+        _demand(array.dtype == numbers.dtype, f"array {key} is {array.dtype}, the numbers are {numbers.name}")
+    edges = [_edge(entry) for entry in document["edges"]]
+    return Graph(nodes, edges, numbers=numbers, metadata=document["metadata"])
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Canonical JSON: sorted keys, no spaces, ASCII; the same document gives the same bytes."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Any:
+    """Parse JSON as data from outside: no duplicate keys, no NaN, bounded depth, clear errors."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+    except RecursionError:
+        raise BadFile("the JSON is nested too deeply") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadFile(f"the JSON cannot be read: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r:.60} stands twice in one object")
+    return mapping
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def _demand(condition: bool, problem: str) -> None:
+    if not condition:
+        raise BadFile(problem)
+
+
+def _is_key(value: Any, table: Mapping[str, Any]) -> bool:
+    return isinstance(value, str) and value in table
+
+
+def _keys(place: str, found: Mapping[str, Any], wanted: set[str]) -> None:
+    missing, spare = sorted(wanted - found.keys()), sorted(found.keys() - wanted)
+    _demand(not missing, f"{place} lacks {', '.join(missing)}")
+    _demand(not spare, f"{place} has unknown keys: {', '.join(spare)[:200]}")
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Reset):
+        return value.value
+    for table in (STATE_FUNCTIONS, OUTPUT_FUNCTIONS):
+        for kind, function in table.items():
+            if type(value) is function:
+                return {"kind": kind, **{field.name: getattr(value, field.name) for field in fields(value)}}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _node(entry: Any, arrays: Mapping[str, Array], used: set[str]) -> tuple[str, Node]:
+    _demand(isinstance(entry, dict), "a node is not an object")
+    name, kind = entry.get("name"), entry.get("kind")
+    _demand(isinstance(name, str), f"a node's name is {name!r:.60}")
+    _demand(_is_key(kind, NODE_KINDS), f"node {name!r:.60} is of unknown kind {kind!r:.60}")
+    node_class = NODE_KINDS[kind]
+    settings = {field.name for field in fields(node_class)} - set(node_class.ARRAYS)
+    _keys(f"node {name!r:.60}", entry, settings | {"name", "kind", "arrays"})
+    present = entry["arrays"]
+    _demand(
+        isinstance(present, list) and all(field in node_class.ARRAYS for field in present),
+        f"node {name!r:.60} lists unknown arrays",
+    )
+    values: dict[str, Any] = {field: _decode(name, field, entry[field]) for field in settings}
+    for field in node_class.ARRAYS:
+        key = f"{name}/{field}"
+        if field in present:
+            _demand(key in arrays, f"array {key!r:.80} is missing")
+            used.add(key)
+        _demand(field in present or field == "bias", f"node {name!r:.60} lacks its {field}")
+        values[field] = arrays[key] if field in present else None
+    return name, node_class(**values)
+
+
+def _decode(name: str, field: str, value: Any) -> Any:
+    if field == "reset":
+        _demand(value in [reset.value for reset in Reset], f"node {name!r:.60} has unknown reset {value!r:.60}")
+        return Reset(value)
+    if field in ("g", "h"):
+        table: Mapping[str, Any] = STATE_FUNCTIONS if field == "g" else OUTPUT_FUNCTIONS
+        kind = value.get("kind") if isinstance(value, dict) else None
+        _demand(_is_key(kind, table), f"node {name!r:.60} has unknown {field} {value!r:.60}")
+        _keys(f"{field} of node {name!r:.60}", value, {"kind", *(f.name for f in fields(table[kind]))})
+        return table[kind](**{key: setting for key, setting in value.items() if key != "kind"})
+    if field in _PAIRS and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _edge(entry: Any) -> Edge:
+    _demand(
+        isinstance(entry, list) and len(entry) == 3 and all(isinstance(end, str) for end in entry[:2]),
+        f"an edge is {entry!r:.60}, not [source, target, delay]",
+    )
+    return Edge(*entry)

@@ -1,0 +1,90 @@
+"""The one-file format: a ``.safetensors`` file with the graph as JSON in its metadata.
+
+Nothing in it is ever evaluated. Writing is atomic and deterministic (same graph, same bytes);
+reading checks everything before anything is used.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from snubridge.errors import BadFile, InvalidGraph, InvalidGraphFile
+from snubridge.ir.document import describe, from_json, restore, to_json
+from snubridge.ir.graph import Graph
+from snubridge.ir.rules import validate
+
+KEY = "snubridge"
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
+StrPath = str | os.PathLike[str]
+
+
+def save(graph: Graph, path: StrPath) -> None:
+    """Write a valid graph to one file; the file is the old one or the new one, never half of one."""
+    validate(graph)
+    document, arrays = describe(graph)
+    tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
+    write_atomically(path, save_tensors(tensors, metadata={KEY: to_json(document)}))
+
+
+def load(path: StrPath) -> Graph:
+    """Read a graph; ``BadFile`` says what is wrong, with all breaches where the graph is invalid."""
+    data = read_bytes(path)
+    try:
+        document = from_json(_description(data))
+        arrays = load_tensors(data)
+        graph = restore(document, arrays)
+    except BadFile as error:
+        raise BadFile(f"{path}: {error}") from None
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise BadFile(f"{path}: not a readable safetensors file: {error}") from None
+    try:
+        validate(graph)
+    except InvalidGraph as error:
+        raise InvalidGraphFile(str(path), error.breaches) from None
+    return graph
+
+
+def _description(data: bytes) -> str:
+    """The text under our key in the header, read by ourselves: the library lets a duplicate key pass."""
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > min(len(data) - 8, MAX_HEADER_BYTES):
+        raise BadFile("not a safetensors file, or cut short: save it anew with snubridge.save")
+    header: Any = from_json(data[8 : 8 + size])
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
+        raise BadFile("a safetensors file without a snubridge graph: export one with nn.capture and snubridge.save")
+    text: str = metadata[KEY]
+    return text
+
+
+def read_bytes(path: StrPath) -> bytes:
+    """The whole file, or ``BadFile`` with the place and the cause."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def write_atomically(path: StrPath, data: bytes) -> None:
+    """Write beside the target and rename: whoever reads finds the old file or the new one, whole."""
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}.partial")
+    try:
+        try:
+            with open(beside, "xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,117 @@
+"""A graph: named nodes and edges with delays, in one number format. Frozen, compared by bits."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from snubridge.ir.nodes import Node
+from snubridge.ir.numbers import Float32, Numbers
+
+NodeKind = TypeVar("NodeKind", bound=Node)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The target receives the source's output of ``delay`` steps ago (zero before the start)."""
+
+    source: str
+    target: str
+    delay: int = 0
+
+    def __str__(self) -> str:
+        return f"edge {self.source} -> {self.target}" + (f" (delay {self.delay})" if self.delay else "")
+
+
+class Graph:
+    """A network of Spiking Neural Units, as data.
+
+    At step t a node receives the sum, over its incoming edges and in their order, of each
+    source's output at step t - delay. Every parameter is rounded once to ``numbers``;
+    ``graph.nodes[name]`` returns the rounded values. A graph is never changed after it is built,
+    and ``sb.validate`` (which whatever takes a graph calls first) tells whether it keeps the rules.
+
+    ``nodes``     mapping from name to node; the order is kept
+    ``edges``     ``Edge`` values; their order is the order of summation
+    ``numbers``   ``Float32()`` (default) or ``Float64()``
+    ``metadata``  anything JSON can say; travels with the graph and changes nothing
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Node],
+        edges: Iterable[Edge],
+        *,
+        numbers: Numbers = Float32(),
+        metadata: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.numbers: Numbers = numbers
+        self.nodes: Mapping[str, Node] = MappingProxyType(
+            {name: node.rounded(numbers) if isinstance(node, Node) else node for name, node in dict(nodes).items()}
+        )
+        self.edges: tuple[Edge, ...] = tuple(edges)
+        self._metadata = copy.deepcopy(dict(metadata))
+        self._frozen = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if getattr(self, "_frozen", False):
+            raise AttributeError(f"a Graph is frozen; build a new one to change {name}")
+        super().__setattr__(name, value)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """A copy of the metadata (provenance, library versions): changing it changes nothing."""
+        return copy.deepcopy(self._metadata)
+
+    def of_kind(self, kind: type[NodeKind]) -> dict[str, NodeKind]:
+        """The nodes of one class, in the graph's order."""
+        return {name: node for name, node in self.nodes.items() if isinstance(node, kind)}
+
+    @cached_property
+    def incoming(self) -> Mapping[str, tuple[Edge, ...]]:
+        """The edges into each node, in the graph's order."""
+        return self._grouped("target")
+
+    @cached_property
+    def outgoing(self) -> Mapping[str, tuple[Edge, ...]]:
+        """The edges out of each node, in the graph's order."""
+        return self._grouped("source")
+
+    def _grouped(self, end: str) -> Mapping[str, tuple[Edge, ...]]:
+        groups: dict[str, list[Edge]] = {name: [] for name in self.nodes}
+        for edge in self.edges:
+            groups[getattr(edge, end)].append(edge)
+        return MappingProxyType({name: tuple(edges) for name, edges in groups.items()})
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of structure and bits, without the metadata: two equal graphs have the same."""
+        digest = hashlib.sha256(repr((self.numbers, self.edges)).encode())
+        for name, node in self.nodes.items():
+            digest.update(repr((name, type(node).__name__, node.settings())).encode())
+            for field, array in node.arrays().items():
+                digest.update(f"{field} {array.dtype} {array.shape}".encode())
+                digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Graph):
+            return NotImplemented
+        return (
+            self.numbers == other.numbers
+            and list(self.nodes) == list(other.nodes)
+            and self.edges == other.edges
+            and all(self.nodes[name] == other.nodes[name] for name in self.nodes)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {node}" for name, node in self.nodes.items()]
+        return "\n".join([f"Graph({self.numbers}", *lines, *(f"  {edge}" for edge in self.edges), ")"])

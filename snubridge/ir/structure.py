@@ -1,0 +1,155 @@
+"""The order of evaluation, the strongly connected parts and the shapes of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from snubridge.errors import Breach
+from snubridge.ir.graph import Edge, Graph
+from snubridge.ir.nodes import Input, Node, Shape, ShapeMisfit, Unit
+
+
+def zero_delay_order(names: Iterable[str], edges: Iterable[Edge]) -> tuple[str, ...]:
+    """Names such that each comes after all that it receives from without delay.
+
+    Ties keep the given order. Names on a cycle without delay are left out, and so is what
+    comes after them: a result shorter than ``names`` says that there is such a cycle.
+    """
+    position = {name: index for index, name in enumerate(names)}
+    waits = dict.fromkeys(position, 0)
+    after: dict[str, list[str]] = {name: [] for name in position}
+    for edge in edges:
+        if edge.delay == 0:
+            waits[edge.target] += 1
+            after[edge.source].append(edge.target)
+    ordered: list[str] = []
+    ready = [name for name in position if not waits[name]]
+    while ready:
+        name = ready.pop(0)
+        ordered.append(name)
+        for target in after[name]:
+            waits[target] -= 1
+            if not waits[target]:
+                ready.append(target)
+    return tuple(ordered)
+
+
+def order(graph: Graph) -> tuple[str, ...]:
+    """The nodes of a valid graph in the order in which one step evaluates them."""
+    return zero_delay_order(graph.nodes, graph.edges)
+
+
+def strongly_connected(names: Iterable[str], edges: Iterable[Edge]) -> tuple[tuple[str, ...], ...]:
+    """The strongly connected parts over all edges, whatever their delay, sources before targets.
+
+    A part of one node without an edge to itself has no memory beyond the node's own; any other
+    part is a recurrent core that has to be stepped. Iterative Tarjan, so that depth is no limit.
+    """
+    after: dict[str, list[str]] = {name: [] for name in names}
+    for edge in edges:
+        after[edge.source].append(edge.target)
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    on_stack: set[str] = set()
+    parts: list[tuple[str, ...]] = []
+    position = {name: place for place, name in enumerate(after)}
+
+    for root in after:
+        if root in index:
+            continue
+        work: list[tuple[str, Iterator[str]]] = []
+        name: str | None = root
+        while name is not None or work:
+            if name is not None:
+                index[name] = low[name] = len(index)
+                stack.append(name)
+                on_stack.add(name)
+                work.append((name, iter(after[name])))
+            here, targets = work[-1]
+            name = None
+            for target in targets:
+                if target not in index:
+                    name = target
+                    break
+                if target in on_stack:
+                    low[here] = min(low[here], index[target])
+            if name is not None:
+                continue
+            work.pop()
+            if work:
+                low[work[-1][0]] = min(low[work[-1][0]], low[here])
+            if low[here] == index[here]:
+                part = stack[stack.index(here) :]
+                del stack[stack.index(here) :]
+                on_stack.difference_update(part)
+                parts.append(tuple(sorted(part, key=position.__getitem__)))
+    return tuple(reversed(parts))
+
+
+def shapes(graph: Graph) -> dict[str, Shape]:
+    """The shape of one sample of each node's output, for a valid graph."""
+    found: dict[str, Shape] | None = graph.__dict__.get("_shapes")
+    if found is None:
+        found = graph.__dict__["_shapes"] = infer_shapes(graph.nodes, graph.edges)[0]
+    return dict(found)
+
+
+def infer_shapes(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> tuple[dict[str, Shape], list[Breach]]:
+    """Shapes by name as far as they follow from the inputs, and what does not fit."""
+    incoming: dict[str, list[str]] = {name: [] for name in nodes}
+    outgoing: dict[str, list[str]] = {name: [] for name in nodes}
+    for edge in edges:
+        incoming[edge.target].append(edge.source)
+        outgoing[edge.source].append(edge.target)
+    found: dict[str, Shape] = {}
+    failed: set[str] = set()
+    breaches: list[Breach] = []
+    waiting = list(nodes)
+    while waiting:
+        name = waiting.pop()
+        received = None if name in found or name in failed else _received(nodes[name], incoming[name], found)
+        if received is None:
+            continue
+        try:
+            found[name] = nodes[name].output_shape(received)
+            waiting.extend(outgoing[name])
+        except ShapeMisfit as misfit:
+            failed.add(name)
+            breaches.append(Breach(f"node {name}", f"an input of shape {received}", misfit.needed, misfit.remedy))
+    breaches.extend(_disagreeing(incoming, found))
+    if not breaches:
+        breaches.extend(
+            Breach(
+                f"node {name}",
+                "no shape: no input reaches it",
+                "a path from an Input",
+                "Connect it, or give its parameters one value per neuron.",
+            )
+            for name in nodes
+            if name not in found
+        )
+    return found, breaches
+
+
+def _received(node: Node, sources: list[str], found: Mapping[str, Shape]) -> Shape | None:
+    if isinstance(node, Input):
+        return node.shape
+    for source in sources:
+        if source in found:
+            return found[source]
+    if isinstance(node, Unit):
+        return next((array.shape for array in node.arrays().values() if array.ndim), None)
+    return None
+
+
+def _disagreeing(incoming: Mapping[str, list[str]], found: Mapping[str, Shape]) -> Iterator[Breach]:
+    for name, sources in incoming.items():
+        known = [source for source in sources if source in found]
+        if len({found[source] for source in known}) > 1:
+            yield Breach(
+                f"node {name}",
+                "sources of different shapes: " + ", ".join(f"{s} {found[s]}" for s in known),
+                "one shape for all that is summed",
+                "Put a Linear on the odd one.",
+            )
