@@ -45,5 +45,9 @@ from snubridge.ir import save as save
 from snubridge.ir import validate as validate
 from snubridge.reference.interpreter import simulate as simulate
 from snubridge.reference.trace import Trace as Trace
+from snubridge.verification.comparison import Comparison as Comparison
+from snubridge.verification.comparison import compare as compare
+from snubridge.verification.report import Report as Report
+from snubridge.verification.verify import verify as verify
 
 __version__ = _version("snubridge")

@@ -114,7 +114,10 @@ class Adapter(Protocol):
     name: str
     engine: Engine
     requirement: Requirement
-    support: Support
+
+    @property
+    def support(self) -> Support:
+        """What it takes: an attribute, or a property where its tables need the engine."""
 
     def lower(self, graph: Graph, **options: Any) -> Program:
         """The graph as a program of the engine, or ``Unsupported`` with every reason.

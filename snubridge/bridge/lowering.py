@@ -28,10 +28,10 @@ def lower(adapter: Adapter, graph: Graph, options: Mapping[str, Any]) -> Program
     """``export`` for an adapter at hand, installed as a plug-in or not."""
     validate(graph)
     check_options(adapter.name, adapter.lower, options)
+    load_engine(adapter)
     reasons = adapter.support.reasons(graph)
     if reasons:
         raise Unsupported(adapter.name, reasons)
-    load_engine(adapter)
     return adapter.lower(graph, **options)
 
 

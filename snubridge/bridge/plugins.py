@@ -31,7 +31,7 @@ def plugins() -> dict[str, Plugin]:
         except Exception as error:  # noqa: BLE001  # a foreign module may raise anything; `doctor` shows it
             found[entry.name] = Plugin(entry.name, None, f"{entry.value} does not load: {_cause(error)}")
             continue
-        if isinstance(adapter, Adapter) and adapter.name == entry.name:
+        if getattr(adapter, "name", None) == entry.name and callable(getattr(adapter, "lower", None)):
             found[entry.name] = Plugin(entry.name, adapter, None)
         else:
             found[entry.name] = Plugin(entry.name, None, f"{entry.value} is no adapter called {entry.name}")

@@ -75,7 +75,9 @@ class ScriptProgram:
         run = prepare(self.graph, inputs, lengths, record)
         flat = {name: a.reshape(run.steps, run.samples, -1).astype(np.float64) for name, a in run.inputs.items()}
         plan, arrays = self._planned
-        shaped = script_main.shaped(plan, self.module.run(plan, arrays, flat, run.record, **self.options))
+        shaped = script_main.shaped(  # type: ignore[no-untyped-call]  # see its head: plain numpy, no annotations
+            plan, self.module.run(plan, arrays, flat, run.record, **self.options)
+        )
         groups: dict[str, dict[str, Array]] = {"spikes": {}, "states": {}, "outputs": {}}
         for key, values in shaped.items():
             group, _, name = key.partition("/")

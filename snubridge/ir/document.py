@@ -146,7 +146,7 @@ def _decode(name: str, field: str, value: Any) -> Any:
         return Reset(value)
     if field in ("g", "h"):
         table: Mapping[str, Any] = STATE_FUNCTIONS if field == "g" else OUTPUT_FUNCTIONS
-        kind = value.get("kind") if isinstance(value, dict) else None
+        kind: Any = value.get("kind") if isinstance(value, dict) else None
         _demand(_is_key(kind, table), f"node {name!r:.60} has unknown {field} {value!r:.60}")
         _keys(f"{field} of node {name!r:.60}", value, {"kind", *(f.name for f in fields(table[kind]))})
         return table[kind](**{key: setting for key, setting in value.items() if key != "kind"})

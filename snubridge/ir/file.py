@@ -79,11 +79,11 @@ def write_atomically(path: StrPath, data: bytes) -> None:
     beside = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}.partial")
     try:
         try:
-            with open(beside, "xb") as stream:
+            with beside.open("xb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(beside, target)
+            beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:

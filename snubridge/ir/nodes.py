@@ -70,7 +70,8 @@ class Node:
         """The fields that are not arrays, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.ARRAYS}
 
-    def _replaced(self, **values: Any) -> Self:
+    def replaced(self, **values: Any) -> Self:
+        """The same node with other values in the named fields."""
         twin = object.__new__(type(self))
         twin._set(**{field.name: getattr(self, field.name) for field in fields(self)} | values)
         return twin
@@ -78,7 +79,7 @@ class Node:
     def rounded(self, numbers: Numbers) -> Self:
         """The same node with every parameter rounded once; non-numeric ones are left to the rules."""
         numeric = {name: array for name, array in self.arrays().items() if array.dtype.kind in "biuf"}
-        return self._replaced(**{name: numbers.round(array) for name, array in numeric.items()})
+        return self.replaced(**{name: numbers.round(array) for name, array in numeric.items()})
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of one sample of the output, given that of the input, or ``ShapeMisfit``."""
@@ -139,7 +140,7 @@ class Input(Node):
         self._set(shape=shape, low=low, high=high, fraction_bits=fraction_bits)
 
     def rounded(self, numbers: Numbers) -> Self:
-        return self._replaced(low=_rounded_scalar(self.low, numbers), high=_rounded_scalar(self.high, numbers))
+        return self.replaced(low=_rounded_scalar(self.low, numbers), high=_rounded_scalar(self.high, numbers))
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -302,7 +303,7 @@ class Unit(Node):
         g = self.g
         if isinstance(g, LeakyReLU):
             g = LeakyReLU(_rounded_scalar(g.slope, numbers))
-        return super().rounded(numbers)._replaced(g=g)
+        return super().rounded(numbers).replaced(g=g)
 
     def output_shape(self, shape: Shape) -> Shape:
         for name, array in self.arrays().items():

@@ -145,14 +145,13 @@ def _windows(graph: Graph) -> Iterator[Breach]:
                 "a divisor of the number of outputs",
                 "Change groups or the weight.",
             )
-        if isinstance(node, _Pool2d) and _are_pairs(node.padding, node.kernel_size):
-            if any(2 * p > k for p, k in zip(node.padding, node.kernel_size, strict=True)):
-                yield Breach(
-                    f"{place}, padding",
-                    f"{node.padding}",
-                    f"at most half of the kernel {node.kernel_size}",
-                    "Pad less, as PyTorch demands.",
-                )
+        if (
+            isinstance(node, _Pool2d)
+            and _are_pairs(node.padding, node.kernel_size)
+            and any(2 * p > k for p, k in zip(node.padding, node.kernel_size, strict=True))
+        ):
+            needed = f"at most half of the kernel {node.kernel_size}"
+            yield Breach(f"{place}, padding", f"{node.padding}", needed, "Pad less, as PyTorch demands.")
 
 
 def _are_pairs(*values: Any) -> bool:

@@ -47,7 +47,7 @@ def _windows(x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
     """(B, C, out_h, out_w, kernel_h, kernel_w): every window of a zero-padded (B, C, H, W)."""
     padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     span = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
-    windows = sliding_window_view(padded, span, axis=(-2, -1))
+    windows: Array = sliding_window_view(padded, span, axis=(-2, -1))  # type: ignore[call-overload]  # numpy's stub
     return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 

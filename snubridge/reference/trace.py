@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snubridge.errors import BadFile, BadInput
-from snubridge.ir.file import StrPath, read_bytes, write_atomically
+from snubridge.ir.file import StrPath, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Shape, Unit
 from snubridge.ir.numbers import Array
 from snubridge.ir.structure import shapes
+from snubridge.reference.archive import read_arrays
 from snubridge.reference.inputs import Run
 
 
@@ -159,17 +159,6 @@ class Trace:
                 raise BadFile(f"{path}: no lengths, and no spikes of one (T, B) to take them from")
             lengths = np.full(next(iter(steps))[1], next(iter(steps))[0], dtype=np.int64)
         return cls(**{group: MappingProxyType(arrays) for group, arrays in groups.items()}, lengths=lengths)
-
-
-def read_arrays(path: StrPath) -> dict[str, Array]:
-    """The arrays of an ``.npz`` file from outside: no pickles, finite memory, clear errors."""
-    try:
-        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise BadFile(f"{path}: one array, not an .npz archive of named ones")
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-        raise BadFile(f"{path}: not a readable .npz file: {error}") from None
 
 
 def _binary(name: str, values: Array) -> Array:

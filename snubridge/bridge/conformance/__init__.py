@@ -2,5 +2,4 @@
 
 from snubridge.bridge.conformance.families import Case as Case
 from snubridge.bridge.conformance.families import random_case as random_case
-from snubridge.bridge.conformance.families import smallest_margin as smallest_margin
 from snubridge.bridge.conformance.suite import AdapterConformance as AdapterConformance

@@ -18,8 +18,6 @@ from snubridge.ir.functions import Identity, ReLU, StateFunction
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Input, Linear, Node, Output, Unit
 from snubridge.ir.numbers import Array
-from snubridge.reference.interpreter import simulate
-from snubridge.reference.trace import Trace
 
 Family = Literal["dyadic", "generic"]
 GENERIC_MARGIN = 1e-3
@@ -79,17 +77,6 @@ def random_case(
         nodes["spikes"] = Output()
         edges.append(Edge(source, "spikes"))
     return Case(f"{family}-{seed}", Graph(nodes, edges), draw.inputs((steps, samples, width)))
-
-
-def smallest_margin(graph: Graph, inputs: Array, trace: Trace | None = None) -> float:
-    """The smallest |s - threshold| over all decisions of a reference run."""
-    trace = trace or simulate(graph, inputs, record=("spikes", "states"))
-    gaps = [
-        np.abs(trace.states[name] - unit.threshold.astype(np.float64)).min()
-        for name, unit in graph.of_kind(Unit).items()
-        if unit.spiking
-    ]
-    return float(min(gaps, default=np.inf))
 
 
 class _Draw:

@@ -1,0 +1,46 @@
+"""The Brian2 adapter: what it can express, and its program."""
+
+from __future__ import annotations
+
+import math
+
+import snubridge_brian2.engine as brian2_engine
+from snubridge.bridge.adapter import ALWAYS, Engine, Requirement, Support
+from snubridge.bridge.script import ScriptProgram
+from snubridge.errors import BadInput, Unsupported
+from snubridge.exactness import ErrorModel
+from snubridge.ir import Graph, Linear, Reset, Unit
+from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
+from snubridge_brian2.engine import CARRIED, RESET, THRESHOLD, G, H
+
+
+class Brian2Adapter:
+    """A graph as a ``brian2.Network`` of neuron groups and synapses that computes in float64."""
+
+    name = "brian2"
+    engine: Engine = "foreign"
+    requirement = Requirement("brian2", "brian2", "snubridge[brian2]")
+    support = Support.of_tables(
+        (*ALWAYS, Linear),
+        resets=[Reset(kind) for kind in RESET],
+        g=[STATE_FUNCTIONS[kind] for kind in G],
+        h=[OUTPUT_FUNCTIONS[kind] for kind in (*THRESHOLD, *H)],
+    )
+
+    def lower(self, graph: Graph, *, dt: float = 1e-3) -> ScriptProgram:
+        """The network with steps of ``dt`` seconds, which change no spike.
+
+        ``native`` is the network of one sample with silent inputs; ``native.object_names`` maps
+        the names of nodes to those of their groups, since Brian2 wants identifiers.
+        """
+        if isinstance(dt, bool) or not isinstance(dt, int | float) or not (math.isfinite(dt) and dt > 0):
+            raise BadInput(f"brian2: dt={dt!r}; needed a positive number of seconds, say dt=1e-3")
+        reasons = [
+            f"node {name}: {unit.reset} with h = {unit.h} is not supported; supported here with it: "
+            + ", ".join(sorted(str(Reset(kind)) for kind in CARRIED))
+            for name, unit in graph.of_kind(Unit).items()
+            if not unit.spiking and unit.reset.value not in CARRIED
+        ]
+        if reasons:
+            raise Unsupported(self.name, tuple(reasons))
+        return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), {"dt": float(dt)})

@@ -1,0 +1,3 @@
+"""Graphs of spiking neural units as Nengo networks, run by Nengo's reference simulator."""
+
+from snubridge_nengo.adapter import NengoAdapter as NengoAdapter

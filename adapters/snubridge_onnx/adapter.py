@@ -1,0 +1,153 @@
+"""ONNX: a graph as a model of standard operators, run by ONNX Runtime, and read back bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Run, Support, Trace, prepare
+from snubridge.errors import BadInput, Unsupported
+from snubridge.ir.file import StrPath, write_atomically
+from snubridge.ir.graph import Graph
+from snubridge.ir.nodes import Output, Unit
+from snubridge.ir.numbers import NUMBERS, Array
+from snubridge.reference.inputs import Inputs
+from snubridge_onnx.operators import CARRIED, FLOAT32_ONLY, OPERATORS, OVER_TIME, G, H
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+MAX_BYTES = 2**31 - 2**24
+"""Of parameters: a model ends at 2 GiB, and 16 MiB are left for its nodes and its document."""
+
+
+class OnnxAdapter:
+    """Lowers to ONNX (opset 17, IR 8) and runs on ONNX Runtime's CPU provider, in one thread.
+
+    Option ``precision``: "float32" or "float64", at least the graph's numbers, which are the default.
+    """
+
+    name = "onnx"
+    engine: Literal["foreign"] = "foreign"
+    requirement = Requirement("onnxruntime", "onnxruntime", "snubridge[onnx]")
+    support = Support.of_tables([*ALWAYS, *OPERATORS], resets=CARRIED, g=G, h=H, over_time=[None, *OVER_TIME])
+
+    def lower(self, graph: Graph, *, precision: str | None = None) -> OnnxProgram:
+        """The graph as an ONNX model."""
+        chosen = graph.numbers.name if precision is None else precision
+        if chosen not in NUMBERS:
+            raise BadInput(f"precision={precision!r}: give one of {', '.join(NUMBERS)}, or None for the graph's")
+        reasons = refusals(graph, chosen)
+        if reasons:
+            raise Unsupported(self.name, reasons)
+        return OnnxProgram(graph, chosen)
+
+    def read(self, source: StrPath | bytes | onnx.ModelProto) -> Graph:
+        """The graph of a model that ``save`` wrote: a path, bytes or a ModelProto; ``BadFile`` for any other."""
+        from snubridge_onnx.reader import read
+
+        return read(source)
+
+
+def refusals(graph: Graph, precision: str) -> tuple[str, ...]:
+    """What the tables cannot say: why a graph that they cover has no model in that precision."""
+    reasons = []
+    if precision == "float32" and graph.numbers.name != "float32":
+        reasons.append(
+            f"precision float32 would round the parameters of a {graph.numbers.name} graph once more: "
+            "take float64, or build the graph with sb.Float32()"
+        )
+    if precision == "float64":
+        reasons.extend(
+            f"node {name}: ONNX Runtime has no float64 kernel for {type(node).__name__}: take precision float32"
+            for name, node in graph.nodes.items()
+            if isinstance(node, FLOAT32_ONLY)
+        )
+    if not graph.of_kind(Unit) and not graph.of_kind(Output):
+        reasons.append("a model needs an output: add an sb.Output or an sb.Unit to the graph")
+    size = sum(array.nbytes for node in graph.nodes.values() for array in node.arrays().values())
+    if size > MAX_BYTES:
+        reasons.append(f"{size} bytes of parameters do not fit into one ONNX file of 2 GiB: split the graph")
+    return tuple(reasons)
+
+
+@dataclass(frozen=True)
+class OnnxProgram:
+    """A graph as an ONNX model; what runs, and what is saved, are the same bytes."""
+
+    graph: Graph
+    precision: str
+
+    @property
+    def rounding(self) -> ErrorModel:
+        """ONNX Runtime computes in the format of the model's own tensors."""
+        return ErrorModel(self.precision)
+
+    @cached_property
+    def native(self) -> onnx.ModelProto:
+        """The model, for onnx's own tools; to change it changes neither ``run`` nor ``save``."""
+        import onnx
+
+        model: onnx.ModelProto = onnx.ModelProto.FromString(self._bytes)
+        return model
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        return self._serialized(states=False)
+
+    def _serialized(self, *, states: bool) -> bytes:
+        from snubridge_onnx.model import build, serialize
+
+        return serialize(build(self.graph, self.precision, states=states))
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        return open_session(self._bytes)
+
+    @cached_property
+    def _session_with_states(self) -> onnxruntime.InferenceSession:
+        return open_session(self._serialized(states=True))
+
+    def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
+        """Run on ONNX Runtime; see ``snubridge.simulate`` for the arguments."""
+        run = prepare(self.graph, inputs, lengths, record)
+        session = self._session_with_states if "states" in run.record else self._session
+        groups: dict[str, dict[str, Array]] = {"spikes": {}, "outputs": {}, "states": {}}
+        for key, values in results(session, run).items():
+            group, _, name = key.partition("/")
+            groups[group][name] = values
+        return Trace.of_run(self.graph, run, **groups)
+
+    def save(self, path: StrPath) -> None:
+        """Write the .onnx file: ``onnxruntime.InferenceSession(path).run(None, {"<input>": (T, B, ...)})``."""
+        write_atomically(path, self._bytes)
+
+
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """A session on one core: small recurrent graphs gain nothing from more, and results do not depend on the load."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def results(session: Any, run: Run) -> dict[str, Array]:
+    """All outputs of the model by name; ``BadInput`` where a value has left the range of its format."""
+    from snubridge_onnx.model import LENGTHS
+
+    names = [value.name for value in session.get_outputs()]
+    given = {**run.inputs, LENGTHS: run.lengths}
+    feeds = {value.name: given[value.name] for value in session.get_inputs()}
+    found = dict(zip(names, session.run(names, feeds), strict=True))
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise BadInput(f"{name} overflows {values.dtype} on ONNX Runtime: scale the weights or the inputs down")
+    return found

@@ -1,0 +1,145 @@
+"""The ONNX model of a graph: one Scan over time, whose body is one step.
+
+    inputs        <input>            (T, B, *shape), in the graph's numbers
+                  run/lengths        (B,) int64, how many steps of each sample count; only where an output is reduced
+    outputs       spikes/<unit>      (T, B, *shape), uint8 for spikes, else float; in the graph's order
+                  outputs/<output>   (T, B, *shape), or (B, *shape) where it is reduced over time
+                  states/<unit>      (T, B, *shape), in the variant that records them
+    initializers  parameters/<node>/<field>: the graph's own arrays, bit for bit
+    metadata      snubridge: the graph's document; snubridge.digest, snubridge.layout, snubridge.precision
+
+All other names begin with constants/, wide/, run/ (computed once a run), step/ (at every step), before/ and
+now/ (received by a step) or scan/. The name of a node holds no slash, so no two names are ever one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from snubridge.bridge import shapes
+from snubridge.ir.document import describe, to_json
+from snubridge.ir.graph import Graph
+from snubridge.ir.nodes import Input, Output, Unit
+from snubridge.ir.numbers import NUMBERS, Array
+from snubridge_onnx.body import Body
+from snubridge_onnx.builder import Builder, Value, declare, tensor
+from snubridge_onnx.operators import OVER_TIME
+
+OPSET, IR_VERSION = 17, 8
+LAYOUT = "1"
+"""To be raised by whatever changes the model of a graph: a reader tells an older file from an altered one by it."""
+LENGTHS = "run/lengths"
+PARAMETERS = "parameters/"
+
+
+def build(graph: Graph, precision: str, *, states: bool = False) -> onnx.ModelProto:
+    """The model of a valid, supported graph that computes in ``precision``; the same graph gives the same model."""
+    document, arrays = describe(graph)
+    outer = Builder(NUMBERS[precision].dtype, "run", {f"{PARAMETERS}{key}": array for key, array in arrays.items()})
+    body = Body(graph, outer, _parameters(graph, outer))
+    position = {name: index for index, name in enumerate(graph.nodes)}
+    recorded = {
+        f"{group}/{name}": value
+        for group in ("spikes", "outputs", "states")
+        for name, value in sorted(body.recorded[group].items(), key=lambda item: position[item[0]])
+        if states or group != "states"
+    }
+    sequences = [_widened(graph, outer, name) for name in graph.of_kind(Input)]
+    starts = [carried.start for carried in body.carried]
+    results = [f"scan/{name}" for name in (*(carried.before for carried in body.carried), *recorded)]
+    outer.scan(starts, sequences, results, body.to_proto(recorded.values()))
+    outputs = [_record(graph, outer, name) for name in recorded]
+    model = helper.make_model(
+        helper.make_graph(
+            outer.nodes,
+            "snubridge",
+            _inputs(graph),
+            outputs,
+            [tensor(name, array) for name, array in outer.initializers.items()],
+        ),
+        producer_name="snubridge",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    properties = {
+        "": to_json(document),
+        ".digest": digest(document, arrays),
+        ".layout": LAYOUT,
+        ".precision": precision,
+    }
+    helper.set_model_props(model, {f"snubridge{key}": value for key, value in properties.items()})
+    return model
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model: the same ones for the same model."""
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def digest(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    """SHA-256 of the document and of every array: a changed bit of a parameter shows."""
+    sha = hashlib.sha256(to_json(document).encode())
+    for key in sorted(arrays):
+        sha.update(tensor(key, arrays[key]).SerializeToString(deterministic=True))
+    return sha.hexdigest()
+
+
+def _parameters(graph: Graph, outer: Builder) -> dict[str, dict[str, Value]]:
+    """By node and field, the arrays in the format that the model computes in."""
+    return {
+        name: {field: _widened(graph, outer, f"{PARAMETERS}{name}/{field}") for field in node.arrays()}
+        for name, node in graph.nodes.items()
+    }
+
+
+def _widened(graph: Graph, outer: Builder, value: Value) -> Value:
+    """An input or a parameter in the format that the model computes in: exact, for it is never narrower."""
+    same = graph.numbers.dtype == outer.dtype
+    return value if same else outer.cast(value, outer.dtype, name=f"wide/{value}")
+
+
+def _inputs(graph: Graph) -> list[onnx.ValueInfoProto]:
+    declared = [
+        declare(name, graph.numbers.dtype, ("T", "B", *node.shape)) for name, node in graph.of_kind(Input).items()
+    ]
+    return [*declared, declare(LENGTHS, np.dtype(np.int64), ("B",))] if reduces(graph) else declared
+
+
+def reduces(graph: Graph) -> bool:
+    """Whether an output is reduced over time, so that the model asks for the lengths of the samples."""
+    return any(node.over_time is not None for node in graph.of_kind(Output).values())
+
+
+def _record(graph: Graph, outer: Builder, name: Value) -> onnx.ValueInfoProto:
+    """Turn what the Scan stacked into an output of the model."""
+    group, _, node_name = name.partition("/")
+    node, shape = graph.nodes[node_name], shapes(graph)[node_name]
+    outer.place = f"run/{group}/{node_name}"
+    stacked = f"scan/{name}"
+    if isinstance(node, Unit) and node.spiking and group == "spikes":
+        outer.cast(stacked, np.dtype(np.uint8), name=name)
+        return declare(name, np.dtype(np.uint8), ("T", "B", *shape))
+    if isinstance(node, Output) and node.over_time is not None:
+        steps, ends = _clock(outer, stacked, len(shape))
+        outer.op("Identity", OVER_TIME[node.over_time](outer, stacked, steps, ends), name=name)
+        return declare(name, outer.dtype, ("B", *shape))
+    outer.op("Identity", stacked, name=name)
+    return declare(name, outer.dtype, ("T", "B", *shape))
+
+
+def _clock(outer: Builder, stacked: Value, rank: int) -> tuple[Value, Value]:
+    """The steps 0 to T-1 as (T, 1, ...), and the number of steps of each sample as (1, B, ...)."""
+    total = outer.op("Squeeze", outer.op("Shape", stacked, start=0, end=1))
+    steps = outer.op("Range", outer.index(0), total, outer.index(1))
+    column = [1] * rank
+    return (
+        outer.op("Reshape", steps, outer.integers(-1, 1, *column)),
+        outer.op("Reshape", LENGTHS, outer.integers(1, -1, *column)),
+    )

@@ -1,0 +1,131 @@
+"""A hardware description back as a graph, bit for bit.
+
+A graph has exactly one description, so whatever is read is described anew, and a description is
+refused unless it is that of the graph which was found in it. That checks every cross reference,
+size, count and conductance at once, whoever computed the hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from snubridge.errors import BadFile, InvalidGraph, InvalidGraphFile, Unsupported
+from snubridge.ir.document import to_json
+from snubridge.ir.graph import Edge, Graph
+from snubridge.ir.nodes import Flatten, Input, Linear, Node, Output, Unit
+from snubridge.ir.numbers import NUMBERS, Array
+from snubridge.ir.rules import validate
+from snubridge_pcm.conductances import Pairs, check, decode, is_full_scale
+from snubridge_pcm.description import RESETS, Document, G, H, describe
+
+
+def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
+    """The graph of a description of the right form; ``BadFile`` wherever it is not the graph's own."""
+    if not is_full_scale(document["device"]["g_max_uS"]):
+        raise BadFile(f"device.g_max_uS: found {document['device']['g_max_uS']}; needed a positive number")
+    nodes: dict[str, Node] = {}
+    for group, node_of in READ.items():
+        for index, entry in enumerate(document[group]):
+            place = f"{group}[{index}] ({entry['node']!r:.60})"
+            if entry["node"] in nodes:
+                raise BadFile(f"{place}: a second node of this name")
+            nodes[entry["node"]] = node_of(document, entry, arrays, place)
+    names = document["source"]["nodes"]
+    if sorted(names) != sorted(nodes):
+        raise BadFile("source.nodes: not the names of all inputs, crossbars, reshapes, neurons and outputs")
+    numbers = _known(NUMBERS, document["numbers"], "numbers")()
+    edges = [Edge(route["from"], route["to"], route["delay_steps"]) for route in document["routing"]]
+    graph = Graph({name: nodes[name] for name in names}, edges, numbers=numbers, metadata=document["source"]["metadata"])
+    try:
+        validate(graph)
+        described, _ = describe(graph, document["device"]["g_max_uS"])
+    except InvalidGraph as error:
+        raise InvalidGraphFile("the described network", error.breaches) from None
+    except Unsupported as error:
+        raise BadFile(f"the described weights cannot be programmed: {error}") from None
+    given = {key: value for key, value in document.items() if key in described}
+    if to_json(given) != to_json(described):
+        raise BadFile(_difference(given, described, "$"))
+    return graph
+
+
+def _read_input(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
+    return Input(tuple(entry["shape"]), entry["low"], entry["high"], entry["fraction_bits"])
+
+
+def _read_crossbar(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
+    pairs = Pairs(**{field.name: _array(arrays, entry[field.name], place) for field in fields(Pairs)})
+    size = (entry["rows"], entry["columns"])
+    found = [array.shape for array in vars(pairs).values()]
+    if found != [size, size, size[1:]] or any(array.dtype != np.float64 for array in vars(pairs).values()):
+        raise BadFile(f"{place}: arrays of shapes {found}; needed float64 for {size} rows and columns")
+    g_max_uS = document["device"]["g_max_uS"]
+    check(pairs, g_max_uS, place)
+    weight = decode(pairs, _known(NUMBERS, document["numbers"], "numbers").dtype)
+    return Linear(weight, None if entry["bias"] is None else _array(arrays, entry["bias"], place))
+
+
+def _read_reshape(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
+    return Flatten()
+
+
+def _read_neurons(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
+    decay, threshold, initial = (_array(arrays, entry[key], place) for key in ("decay", "threshold", "initial_state"))
+    return Unit(
+        decay,
+        threshold,
+        reset=_known({name: reset for reset, name in RESETS.items()}, entry["reset"], f"{place}.reset"),
+        g=_function(G, entry["g"], f"{place}.g"),
+        h=_function(H, entry["h"], f"{place}.h"),
+        initial_state=initial,
+    )
+
+
+def _read_output(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
+    return Output(entry["over_time"])
+
+
+READ: dict[str, Callable[[Document, Document, Mapping[str, Array], str], Node]] = {
+    "inputs": _read_input,
+    "crossbars": _read_crossbar,
+    "reshapes": _read_reshape,
+    "neurons": _read_neurons,
+    "outputs": _read_output,
+}
+
+
+def _function(table: Mapping[type, str], entry: Document, place: str) -> Any:
+    kind = _known({name: kind for kind, name in table.items()}, entry.get("kind"), f"{place}.kind")
+    settings = {key: value for key, value in entry.items() if key != "kind"}
+    if settings.keys() != {field.name for field in fields(kind)}:
+        raise BadFile(f"{place}: found the settings {sorted(settings)}, which are not those of {entry['kind']}")
+    return kind(**settings)
+
+
+def _known(table: Mapping[str, Any], name: Any, place: str) -> Any:
+    if name not in table:
+        raise BadFile(f"{place}: found {name!r:.60}; needed {' or '.join(table)}")
+    return table[name]
+
+
+def _array(arrays: Mapping[str, Array], key: str, place: str) -> Array:
+    if key not in arrays:
+        raise BadFile(f"{place}: there is no array {key!r:.80}")
+    return arrays[key]
+
+
+def _difference(given: Any, needed: Any, place: str) -> str:
+    """Where two documents of one form part first."""
+    pairs: Iterable[tuple[str, Any, Any]] = ()
+    if isinstance(given, dict) and isinstance(needed, dict) and given.keys() == needed.keys():
+        pairs = ((f"{place}.{key}", given[key], needed[key]) for key in sorted(given))
+    elif isinstance(given, list) and isinstance(needed, list) and len(given) == len(needed):
+        pairs = ((f"{place}[{index}]", *both) for index, both in enumerate(zip(given, needed, strict=True)))
+    for inner, one, other in pairs:
+        if to_json({"": one}) != to_json({"": other}):
+            return _difference(one, other, inner)
+    return f"{place}: found {given!r:.120}; the described network needs {needed!r:.120}"

@@ -1,0 +1,163 @@
+"""The digital twin of a described chip: what its crossbars and its periphery compute, step by step.
+
+It knows nothing but the description and its arrays. In one step, in the order of the schedule:
+
+    drive    = sum over the routes into an element, each the source's output of delay_steps ago
+    crossbar   currents = drive @ (G_plus - G_minus)   [uS];   y = currents * column_scale + bias
+    neurons    s = g(carried(s, y) + drive),   y = h(s - threshold)
+
+All in float64. Scales are powers of two, so a crossbar rounds exactly where drive @ weight would.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from snubridge.errors import BadInput
+from snubridge.ir.numbers import Array
+
+Element = Callable[[Array], Array]
+Entry = Mapping[str, Any]
+
+CARRIED: Mapping[str, Callable[[Array, Array, Array, Array], Array]] = {
+    "to_zero": lambda decay, threshold, s, y: decay * (s * (1.0 - y)),
+    "lateral": lambda decay, threshold, s, y: decay * (s * (1.0 - _winner(y))),
+    "subtract": lambda decay, threshold, s, y: decay * s - threshold * y,
+    "subtract_decayed": lambda decay, threshold, s, y: decay * (s - threshold * y),
+    "none": lambda decay, threshold, s, y: decay * s,
+}
+G: Mapping[str, Callable[[Entry, Array], Array]] = {
+    "identity": lambda g, s: s,
+    "relu": lambda g, s: np.maximum(s, 0.0),
+    "leaky_relu": lambda g, s: np.where(s > 0, s, g["slope"] * s),
+}
+H: Mapping[str, Callable[[Entry, Array, Array], Array]] = {
+    "step": lambda h, s, threshold: np.where(s >= threshold if h["at_threshold"] else s > threshold, 1.0, 0.0),
+    "sigmoid": lambda h, s, threshold: 0.5 + 0.5 * np.tanh(0.5 * (s - threshold)),
+    "tanh": lambda h, s, threshold: np.tanh(s - threshold),
+    "identity": lambda h, s, threshold: s - threshold,
+}
+
+
+def _winner(y: Array) -> Array:
+    """The largest y of each sample, (B, 1, ...)."""
+    largest: Array = y.reshape(len(y), -1).max(axis=1)
+    return largest.reshape(-1, *[1] * (y.ndim - 1))
+
+
+def _counted(y: Array, lengths: Array) -> Array:
+    """(T, B, 1, ...): whether a step of a sample counts."""
+    steps = np.arange(len(y)).reshape(-1, 1)
+    return (steps < lengths).reshape(*y.shape[:2], *[1] * (y.ndim - 2))
+
+
+def _sum(y: Array, lengths: Array) -> Array:
+    total: Array = np.where(_counted(y, lengths), y, 0.0).sum(axis=0)
+    return total
+
+
+REDUCED: Mapping[str | None, Callable[[Array, Array], Array]] = {
+    None: lambda y, lengths: y,
+    "sum": _sum,
+    "mean": lambda y, lengths: _sum(y, lengths) / lengths.reshape(-1, *[1] * (y.ndim - 2)),
+    "max": lambda y, lengths: np.where(_counted(y, lengths), y, -np.inf).max(axis=0),
+    "last": lambda y, lengths: y[lengths - 1, np.arange(y.shape[1])],
+}
+
+
+class Crossbar:
+    """Rows driven by values, column currents sensed, scaled and biased; over the last axis."""
+
+    def __init__(self, entry: Entry, arrays: Mapping[str, Array]) -> None:
+        self.net_uS = arrays[entry["G_plus_uS"]] - arrays[entry["G_minus_uS"]]
+        self.scale = arrays[entry["column_scale_per_uS"]]
+        self.bias = None if entry["bias"] is None else arrays[entry["bias"]].astype(np.float64)
+
+    def __call__(self, drive: Array) -> Array:
+        y: Array = (drive @ self.net_uS) * self.scale
+        return y if self.bias is None else y + self.bias
+
+
+class Neurons:
+    """A population in the digital periphery; ``s`` and ``y`` are (B, *shape)."""
+
+    def __init__(self, entry: Entry, arrays: Mapping[str, Array], samples: int) -> None:
+        self.decay, self.threshold = (arrays[entry[key]].astype(np.float64) for key in ("decay", "threshold"))
+        self.carried, self.g, self.h = CARRIED[entry["reset"]], entry["g"], entry["h"]
+        size = (samples, *entry["shape"])
+        self.s = np.broadcast_to(arrays[entry["initial_state"]], size).astype(np.float64)
+        self.y = np.zeros(size)
+
+    def __call__(self, drive: Array) -> Array:
+        carried = self.carried(self.decay, self.threshold, self.s, self.y)
+        self.s = G[self.g["kind"]](self.g, carried + drive)
+        self.y = H[self.h["kind"]](self.h, self.s, self.threshold)
+        return self.y
+
+
+def simulate(
+    hardware: Entry,
+    arrays: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    lengths: Array,
+    states: bool = False,
+) -> dict[str, dict[str, Array]]:
+    """Run the chip: inputs (T, B, *shape) to {"spikes", "states", "outputs"}, each by node.
+
+    ``lengths`` (B,): how many steps of each sample enter reductions over time.
+    """
+    steps, samples = next(iter(inputs.values())).shape[:2]
+    populations = {entry["node"]: Neurons(entry, arrays, samples) for entry in hardware["neurons"]}
+    elements: dict[str, Element] = {entry["node"]: Crossbar(entry, arrays) for entry in hardware["crossbars"]}
+    elements |= {entry["node"]: lambda x: x.reshape(len(x), -1) for entry in hardware["reshapes"]}
+    elements |= {entry["node"]: lambda x: x for entry in hardware["outputs"]}
+    elements |= populations
+    routes = {name: [route for route in hardware["routing"] if route["to"] == name] for name in elements}
+    past = _delay_lines(hardware, samples)
+    recorded: dict[str, dict[str, list[Array]]] = {
+        "spikes": {name: [] for name in populations},
+        "states": {name: [] for name in populations if states},
+        "outputs": {entry["node"]: [] for entry in hardware["outputs"]},
+    }
+    for t in range(steps):
+        now: dict[str, Array] = {}
+        for name in hardware["schedule"]:
+            if name in inputs:
+                now[name] = inputs[name][t].astype(np.float64)
+                continue
+            terms = [past[r["from"]][-r["delay_steps"]] if r["delay_steps"] else now[r["from"]] for r in routes[name]]
+            with np.errstate(over="ignore", invalid="ignore"):
+                now[name] = elements[name](sum(terms[1:], start=terms[0]))
+            values = populations[name].s if name in populations else now[name]
+            if not np.isfinite(values).all():
+                raise BadInput(f"node {name} overflows float64 at step {t}: scale the weights or the inputs down")
+        for name, value in now.items():
+            past[name].append(value)
+        for name, neurons in populations.items():
+            recorded["spikes"][name].append(neurons.y)
+            if states:
+                recorded["states"][name].append(neurons.s)
+        for name, values_so_far in recorded["outputs"].items():
+            values_so_far.append(now[name])
+    trace = {group: {name: np.stack(values) for name, values in of.items()} for group, of in recorded.items()}
+    for entry in hardware["outputs"]:
+        whole = trace["outputs"][entry["node"]]
+        trace["outputs"][entry["node"]] = REDUCED[entry["over_time"]](whole, lengths)
+    return trace
+
+
+def _delay_lines(hardware: Entry, samples: int) -> dict[str, deque[Array]]:
+    """What each node put out before, as far back as its longest route; zeros before the start."""
+    groups = ("inputs", "crossbars", "reshapes", "neurons", "outputs")
+    sizes = {entry["node"]: (samples, *entry["shape"]) for group in groups for entry in hardware[group]}
+    reach = dict.fromkeys(sizes, 0)
+    for route in hardware["routing"]:
+        reach[route["from"]] = max(reach[route["from"]], route["delay_steps"])
+    return {
+        name: deque([np.zeros(sizes[name])] * longest, maxlen=longest)
+        for name, longest in reach.items()
+    }

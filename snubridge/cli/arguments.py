@@ -1,0 +1,89 @@
+"""Arguments that several verbs share, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snubridge.errors import BadInput
+from snubridge.ir.document import from_json
+from snubridge.ir.numbers import Array
+from snubridge.reference.archive import read, read_array
+
+
+def add_graph(parser: argparse.ArgumentParser) -> None:
+    """The graph's file."""
+    parser.add_argument("graph", metavar="NET.safetensors", help="a graph written by snubridge")
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Inputs and lengths."""
+    parser.add_argument(
+        "--inputs", required=True, metavar="X.npy", help="(T, B, *shape), or an .npz with one array per input"
+    )
+    parser.add_argument("--lengths", metavar="L.npy", help="(B,): how many steps of each sample count")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of an adapter."""
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the adapter; may be repeated"
+    )
+
+
+def inputs(args: argparse.Namespace) -> Array | dict[str, Array]:
+    """The inputs that ``--inputs`` names."""
+    return read(args.inputs)
+
+
+def lengths(args: argparse.Namespace) -> Array | None:
+    """The lengths that ``--lengths`` names, if it is given."""
+    return None if args.lengths is None else read_array(args.lengths)
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """``--option`` pairs; values are JSON where they can be read as such, else text."""
+    found: dict[str, Any] = {}
+    for pair in args.option:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.isidentifier():
+            raise BadInput(f"--option {pair!r}: KEY=VALUE is needed, say dt=1e-3")
+        if key in found:
+            raise BadInput(f"--option {key} is given twice")
+        found[key] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        json.loads(text)
+    except ValueError:
+        return text
+    return from_json(text)
+
+
+def names(text: str) -> list[str]:
+    """A comma-separated list."""
+    return [name for name in text.split(",") if name]
+
+
+def described(arrays: dict[str, Array]) -> dict[str, str]:
+    """What arrays are, for people: dtype and shape."""
+    return {key: f"{array.dtype} {tuple(array.shape)}" for key, array in arrays.items()}
+
+
+def total(arrays: dict[str, Array]) -> int:
+    """The ones of the spike arrays among ``arrays``."""
+    return sum(int(np.count_nonzero(array)) for array in arrays.values() if array.dtype == np.uint8)
+
+
+def parent_exists(path: str) -> Path:
+    """The path, if its folder exists: said before long work, not after it."""
+    target = Path(path)
+    if not target.absolute().parent.is_dir():
+        raise BadInput(f"{path}: the folder {target.parent} does not exist; make it first")
+    return target

@@ -1,0 +1,42 @@
+"""Compare every spike of every step on several engines with the reference."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from snubridge.cli import arguments
+from snubridge.errors import BadInput
+from snubridge.ir.file import load, write_atomically
+from snubridge.verification.verify import verify_traces
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See ``snubridge.cli``."""
+    arguments.add_graph(parser)
+    arguments.add_inputs(parser)
+    parser.add_argument("--on", metavar="A,B,...", help="the backends; default: all that are installed")
+    parser.add_argument("--report", metavar="REPORT.json", help="also write the report: .json or .txt")
+
+
+def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
+    """See ``snubridge.cli``."""
+    if args.report is not None and arguments.parent_exists(args.report).suffix not in (".json", ".txt"):
+        raise BadInput(f"--report {args.report}: a report is written as .json or .txt")
+    graph = load(args.graph)
+    backends = None if args.on is None else arguments.names(args.on)
+    report = verify_traces(
+        graph, arguments.inputs(args), backends, lengths=arguments.lengths(args), progress=_progress
+    ).report
+    if args.report is not None:
+        text = report.to_json() if args.report.endswith(".json") else report.to_text()
+        write_atomically(args.report, (text + "\n").encode())
+    if not any(row.ran for row in report.rows):
+        raise BadInput(f"no backend ran: {'; '.join(f'{row.backend} {row.verdict}' for row in report.rows)}")
+    return 0 if report.equal else 1, report.document(), report.to_text()
+
+
+def _progress(label: str) -> None:
+    if sys.stderr.isatty():
+        print(f"running {label} ...", file=sys.stderr)

@@ -1,0 +1,19 @@
+"""Networks of spiking neural units in PyTorch: train them, capture them as graphs, and back.
+
+The only room of snubridge that imports torch.
+"""
+
+from snubridge.nn.containers import Sequential as Sequential
+from snubridge.nn.kernels import State as State
+from snubridge.nn.network import Network as Network
+from snubridge.nn.network import NetworkState as NetworkState
+from snubridge.nn.network import to_module as to_module
+from snubridge.nn.surrogates import ArctanDerivative as ArctanDerivative
+from snubridge.nn.surrogates import PiecewiseLinear as PiecewiseLinear
+from snubridge.nn.surrogates import SigmoidDerivative as SigmoidDerivative
+from snubridge.nn.surrogates import SuperSpike as SuperSpike
+from snubridge.nn.surrogates import Surrogate as Surrogate
+from snubridge.nn.surrogates import TanhDerivative as TanhDerivative
+from snubridge.nn.tracing import capture as capture
+from snubridge.nn.units import SNU as SNU
+from snubridge.nn.units import Unit as Unit

@@ -1,0 +1,100 @@
+"""The dynamics of a unit in plain PyTorch: one step, and the scan over a sequence.
+
+The order of operations is that of ``snubridge/reference/interpreter.py``. Gradients flow through
+the reset, as in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snubridge.ir.functions import (
+    Identity,
+    LeakyReLU,
+    OutputFunction,
+    ReLU,
+    Reset,
+    Sigmoid,
+    StateFunction,
+    Step,
+    Tanh,
+)
+from snubridge.nn.surrogates import Surrogate, spike
+
+
+class State(NamedTuple):
+    """s_{t-1} and y_{t-1} of a layer, each (B, *shape): what a call returns and the next one takes."""
+
+    s: Tensor
+    y: Tensor
+
+    def detach(self) -> State:
+        """The same values, cut from the graph of gradients (truncated backpropagation)."""
+        return State(self.s.detach(), self.y.detach())
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """What a unit computes, apart from its parameters."""
+
+    reset: Reset
+    g: StateFunction
+    h: OutputFunction
+    surrogate: Surrogate
+
+
+def _most_active(y: Tensor) -> Tensor:
+    return y.amax(dim=tuple(range(1, y.ndim)), keepdim=True)
+
+
+CARRIED: Mapping[Reset, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    Reset.TO_ZERO: lambda decay, threshold, s, y: decay * (s * (1 - y)),
+    Reset.LATERAL: lambda decay, threshold, s, y: decay * (s * (1 - _most_active(y))),
+    Reset.SUBTRACT: lambda decay, threshold, s, y: decay * s - threshold * y,
+    Reset.SUBTRACT_DECAYED: lambda decay, threshold, s, y: decay * (s - threshold * y),
+    Reset.NONE: lambda decay, threshold, s, y: decay * s,
+}
+G: Mapping[type, Callable[[Any, Tensor], Tensor]] = {
+    Identity: lambda g, x: x,
+    ReLU: lambda g, x: torch.relu(x),
+    LeakyReLU: lambda g, x: torch.where(x > 0, x, g.slope * x),
+}
+H: Mapping[type, Callable[[Any, Tensor, Surrogate], Tensor]] = {
+    Step: lambda h, v, surrogate: spike(v, surrogate, h.at_threshold),
+    Sigmoid: lambda h, v, surrogate: torch.sigmoid(v),
+    Tanh: lambda h, v, surrogate: torch.tanh(v),
+    Identity: lambda h, v, surrogate: v,
+}
+
+
+def step(dynamics: Dynamics, decay: Tensor, threshold: Tensor, state: State, drive: Tensor) -> State:
+    """(s_{t-1}, y_{t-1}) and the drive x_t, each (B, *shape), to (s_t, y_t)."""
+    carried = CARRIED[dynamics.reset](decay, threshold, state.s, state.y)
+    s = G[type(dynamics.g)](dynamics.g, carried + drive)
+    return State(s, H[type(dynamics.h)](dynamics.h, s - threshold, dynamics.surrogate))
+
+
+def scan(
+    dynamics: Dynamics,
+    decay: Tensor,
+    threshold: Tensor,
+    state: State,
+    drive: Tensor,
+    recurrent: Tensor | None = None,
+) -> tuple[Tensor, list[State]]:
+    """All steps of a drive (T, B, *shape): y (T, B, *shape) and the states of every step.
+
+    ``recurrent`` (N, N): adds ``recurrent @ y_{t-1}`` to the drive. The sequence is taken apart
+    by one ``unbind``: indexing it step by step would make the backward pass quadratic in T.
+    """
+    states = []
+    for received in drive.unbind(0):
+        x = received if recurrent is None else received + torch.nn.functional.linear(state.y, recurrent)
+        state = step(dynamics, decay, threshold, state, x)
+        states.append(state)
+    return torch.stack([state.y for state in states]), states

@@ -1,0 +1,291 @@
+"""A graph as a trainable torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from snubridge.bridge import order, shapes, strongly_connected
+from snubridge.errors import BadInput
+from snubridge.ir import (
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Float32,
+    Float64,
+    Graph,
+    Input,
+    Linear,
+    Node,
+    Output,
+    SumPool2d,
+    Unit,
+    validate,
+)
+from snubridge.ir.numbers import Array
+from snubridge.nn.kernels import Dynamics, State, scan, step
+from snubridge.nn.surrogates import Surrogate, TanhDerivative
+
+Values = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class NetworkState:
+    """Where a run of a ``Network`` stopped: the units' states, and the delay lines, latest step last."""
+
+    units: Mapping[str, State]
+    lines: Mapping[str, Tensor]
+
+    def detach(self) -> NetworkState:
+        """The same values, cut from the graph of gradients."""
+        return NetworkState(
+            {name: state.detach() for name, state in self.units.items()},
+            {name: line.detach() for name, line in self.lines.items()},
+        )
+
+
+def _linear(node: Linear, p: Values, x: Tensor) -> Tensor:
+    return functional.linear(x, p["weight"], p.get("bias"))
+
+
+def _conv2d(node: Conv2d, p: Values, x: Tensor) -> Tensor:
+    return functional.conv2d(x, p["weight"], p.get("bias"), node.stride, node.padding, node.dilation, node.groups)
+
+
+def _avg_pool2d(node: AvgPool2d, p: Values, x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, node.kernel_size, node.stride, node.padding)
+
+
+def _sum_pool2d(node: SumPool2d, p: Values, x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, node.kernel_size, node.stride, node.padding, divisor_override=1)
+
+
+def _flatten(node: Flatten, p: Values, x: Tensor) -> Tensor:
+    return x.flatten(1)
+
+
+OPERATIONS: Mapping[type[Node], Callable[[Any, Values, Tensor], Tensor]] = {
+    Linear: _linear,
+    Conv2d: _conv2d,
+    AvgPool2d: _avg_pool2d,
+    SumPool2d: _sum_pool2d,
+    Flatten: _flatten,
+}
+"""What the stateless nodes compute, over a batch (B, *shape)."""
+
+
+def _reduced(x: Tensor, over_time: str, lengths: Tensor) -> Tensor:
+    """(T, B, *shape) to (B, *shape); only the first ``lengths`` (B,) steps of each sample count."""
+    column = lengths.reshape(-1, *[1] * (x.ndim - 2))
+    alive = torch.arange(len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1)) < column
+    if over_time == "last":
+        return x[lengths - 1, torch.arange(x.shape[1], device=x.device)]
+    if over_time == "max":
+        return x.masked_fill(~alive, -torch.inf).amax(0)
+    total = x.masked_fill(~alive, 0).sum(0)
+    return total / column if over_time == "mean" else total
+
+
+@dataclass
+class Recording:
+    """The values of one evaluation, by node: y of every node and s of every unit, each (T, B, *shape)."""
+
+    values: dict[str, Tensor] = field(default_factory=dict)
+    states: dict[str, Tensor] = field(default_factory=dict)
+    last: dict[str, State] = field(default_factory=dict)
+
+
+class Network(torch.nn.Module):
+    """A graph as a torch module with the graph's parameters, made by ``nn.to_module``.
+
+    ``forward(x, state=None, lengths=None)`` takes x (T, B, *shape), or a dict by input, and
+    returns (y, state): y is the output, or a dict by output where there are several or none.
+    Parts without recurrence run over the whole sequence at once, recurrent cores step by step.
+    ``parameter(node, field)`` gives one parameter; ``nn.capture`` gives the graph back.
+    """
+
+    def __init__(self, graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False) -> None:
+        super().__init__()
+        validate(graph)
+        self._graph = graph
+        self._shapes = shapes(graph)
+        self._reach = {name: max((e.delay for e in graph.outgoing[name]), default=0) for name in graph.nodes}
+        position = {name: place for place, name in enumerate(order(graph))}
+        self._parts = [
+            tuple(sorted(part, key=position.__getitem__)) for part in strongly_connected(graph.nodes, graph.edges)
+        ]
+        self._dynamics = {
+            name: Dynamics(unit.reset, unit.g, unit.h, surrogate) for name, unit in graph.of_kind(Unit).items()
+        }
+        self.learn_decay = learn_decay
+        learned = {"weight", "bias", "threshold"} | ({"decay"} if learn_decay else set())
+        self._values = torch.nn.ParameterDict(
+            {
+                f"{name.replace('.', '/')}/{field}": torch.nn.Parameter(torch.tensor(array), field in learned)
+                for name, node in graph.nodes.items()
+                for field, array in node.arrays().items()
+            }
+        )
+
+    def parameter(self, node: str, name: str) -> torch.nn.Parameter:
+        """The parameter ``name`` (weight, bias, decay, threshold, initial_state) of a node."""
+        value: torch.nn.Parameter = self._values[f"{node.replace('.', '/')}/{name}"]
+        return value
+
+    def graph(self) -> Graph:
+        """The graph with the present parameters, in their precision."""
+        dtypes = {parameter.dtype for parameter in self._values.values()}
+        if dtypes not in ({torch.float32}, {torch.float64}, set()):
+            raise BadInput(f"parameters of type {sorted(map(str, dtypes))}: call .float() or .double() first")
+        numbers = Float64() if dtypes == {torch.float64} else Float32() if dtypes else self._graph.numbers
+        nodes = {
+            name: node.replaced(**{field: self._array(name, field) for field in node.arrays()})
+            for name, node in self._graph.nodes.items()
+        }
+        return Graph(nodes, self._graph.edges, numbers=numbers, metadata=self._graph.metadata)
+
+    def _array(self, name: str, field: str) -> Array:
+        array: Array = self.parameter(name, field).detach().cpu().numpy()
+        if field == "decay":  # as `_decay` does; np.clip would not keep the sign of a zero
+            array = np.where(array < 0, array.dtype.type(0), np.where(array > 1, array.dtype.type(1), array))
+        return array
+
+    def _decay(self, name: str) -> Tensor:
+        decay = self.parameter(name, "decay")
+        return decay.clamp(0, 1) if self.learn_decay else decay
+
+    def forward(
+        self,
+        x: Tensor | Values,
+        state: NetworkState | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor | dict[str, Tensor], NetworkState]:
+        """Run over a sequence; see the class."""
+        recording, after = self.evaluate(x, state)
+        if state is not None and any(node.over_time for node in self._graph.of_kind(Output).values()):
+            raise BadInput("state: an output that reduces over time cannot go on from an earlier run")
+        outputs = self.outputs(recording, lengths)
+        return (next(iter(outputs.values())) if len(outputs) == 1 else outputs), after
+
+    def outputs(self, recording: Recording, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """What the Output nodes record of an evaluation, reductions over time taken."""
+        outputs: dict[str, Tensor] = {}
+        for name, node in self._graph.of_kind(Output).items():
+            y = recording.values[name]
+            if node.over_time is not None:
+                counted = y.new_full((y.shape[1],), len(y), dtype=torch.long) if lengths is None else lengths
+                y = _reduced(y, node.over_time, counted)
+            outputs[name] = y
+        return outputs
+
+    def evaluate(self, x: Tensor | Values, state: NetworkState | None = None) -> tuple[Recording, NetworkState]:
+        """Every node's values over a sequence, and the state after it."""
+        names = list(self._graph.of_kind(Input))
+        inputs = dict(x) if isinstance(x, Mapping) else {names[0]: x} if len(names) == 1 else {}
+        if inputs.keys() != set(names):
+            raise BadInput(f"x: values for {sorted(inputs)}; the network's inputs are {names}")
+        for name, value in inputs.items():
+            if value.shape[2:] != self._shapes[name] or value.ndim != 2 + len(self._shapes[name]):
+                needed = f"(T, B, {', '.join(map(str, self._shapes[name]))})"
+                raise BadInput(f"input {name}: shape {tuple(value.shape)}; needed {needed}")
+        sample = next(iter(inputs.values()))
+        before = self._initial(sample) if state is None else state
+        recording = Recording(values=inputs)
+        for part in self._parts:
+            if len(part) == 1 and all(edge.source != part[0] for edge in self._graph.incoming[part[0]]):
+                if part[0] not in inputs:
+                    self._sequence(part[0], recording, before)
+            else:
+                self._core(part, recording, before, len(sample))
+        lines = {
+            name: torch.cat([before.lines[name], recording.values[name]])[-reach:]
+            for name, reach in self._reach.items()
+            if reach
+        }
+        return recording, NetworkState(recording.last, lines)
+
+    def _initial(self, sample: Tensor) -> NetworkState:
+        samples = sample.shape[1]
+        units, lines = {}, {}
+        for name, unit_shape in self._shapes.items():
+            size = (samples, *unit_shape)
+            if name in self._dynamics:
+                s = self.parameter(name, "initial_state").expand(size)
+                units[name] = State(s, torch.zeros_like(s))
+            if self._reach[name]:
+                lines[name] = sample.new_zeros((self._reach[name], *size))
+        return NetworkState(units, lines)
+
+    def _delayed(self, source: str, delay: int, recording: Recording, before: NetworkState) -> Tensor:
+        """The source's output of ``delay`` steps ago, for every step."""
+        y = recording.values[source]
+        return torch.cat([before.lines[source][len(before.lines[source]) - delay :], y])[: len(y)] if delay else y
+
+    def _sequence(self, name: str, recording: Recording, before: NetworkState) -> None:
+        """A node outside of any cycle, over the whole sequence."""
+        received = [self._delayed(e.source, e.delay, recording, before) for e in self._graph.incoming[name]]
+        drive = sum(received[1:], start=received[0])
+        if name in self._dynamics:
+            threshold = self.parameter(name, "threshold")
+            y, states = scan(self._dynamics[name], self._decay(name), threshold, before.units[name], drive)
+            recording.values[name] = y
+            recording.states[name] = torch.stack([state.s for state in states])
+            recording.last[name] = states[-1]
+        else:
+            recording.values[name] = self._over_all_steps(name, drive)
+
+    def _over_all_steps(self, name: str, x: Tensor) -> Tensor:
+        y = self._operate(name, x.flatten(0, 1))
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    def _operate(self, name: str, x: Tensor) -> Tensor:
+        node = self._graph.nodes[name]
+        if isinstance(node, Output):
+            return x
+        return OPERATIONS[type(node)](node, {field: self.parameter(name, field) for field in node.arrays()}, x)
+
+    def _core(self, part: tuple[str, ...], recording: Recording, before: NetworkState, steps: int) -> None:
+        """A recurrent core, step by step; what comes from outside of it is there already."""
+        outside = {
+            edge: self._delayed(edge.source, edge.delay, recording, before).unbind(0)
+            for name in part
+            for edge in self._graph.incoming[name]
+            if edge.source not in part
+        }
+        history = {
+            name: list(before.lines[name].unbind(0)) if self._reach[name] else [] for name in part
+        }  # the step t - d of a name stands at history[name][reach + t - d]
+        states: dict[str, list[State]] = {name: [before.units[name]] for name in part if name in self._dynamics}
+        for t in range(steps):
+            for name in part:
+                received = [
+                    outside[e][t] if e in outside else history[e.source][self._reach[e.source] + t - e.delay]
+                    for e in self._graph.incoming[name]
+                ]
+                drive = sum(received[1:], start=received[0])
+                if name in states:
+                    decay, threshold = self._decay(name), self.parameter(name, "threshold")
+                    states[name].append(step(self._dynamics[name], decay, threshold, states[name][-1], drive))
+                    history[name].append(states[name][-1].y)
+                else:
+                    history[name].append(self._operate(name, drive))
+        for name in part:
+            recording.values[name] = torch.stack(history[name][self._reach[name] :])
+        for name, trail in states.items():
+            recording.states[name] = torch.stack([state.s for state in trail[1:]])
+            recording.last[name] = trail[-1]
+
+    def extra_repr(self) -> str:
+        """The nodes and their number of parameters."""
+        return f"{len(self._graph.nodes)} nodes, {sum(p.numel() for p in self.parameters())} parameters"
+
+
+def to_module(graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False) -> Network:
+    """A trainable torch module of a graph; ``nn.capture`` of it gives the same graph back, names and bits."""
+    return Network(graph, surrogate=surrogate, learn_decay=learn_decay)

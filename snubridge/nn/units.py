@@ -1,0 +1,158 @@
+"""Layers of spiking neural units for PyTorch: the dynamics alone, and with its projections."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from snubridge.errors import BadInput
+from snubridge.ir.functions import (
+    OUTPUT_FUNCTIONS,
+    STATE_FUNCTIONS,
+    Identity,
+    OutputFunction,
+    Reset,
+    StateFunction,
+    Step,
+)
+from snubridge.nn.kernels import Dynamics, State, choose, scan
+from snubridge.nn.surrogates import Surrogate, TanhDerivative
+
+
+class Unit(torch.nn.Module):
+    """The dynamics of spiking neural units alone (Wozniak et al. 2020).
+
+        s_t = g(c_{t-1} + x_t),  y_t = h(s_t - threshold)     c: see ``snubridge.Reset``
+
+    ``forward(x, state=None)`` takes the drive x (T, B, *shape) and returns y (T, B, *shape) and
+    the ``State`` after the last step, like ``torch.nn.LSTM``; with ``batch_first`` x and y are
+    (B, T, *shape).
+
+    ``shape``            an integer or a tuple: the neurons of one sample
+    ``decay``            in [0, 1], one value or one per neuron; learned (and clamped) with ``learn_decay``
+    ``threshold``        the paper's -b, one value or one per neuron; learned by default, per neuron
+    ``reset, g, h``      as in ``snubridge.Unit``
+    ``surrogate``        stands for the derivative of the step; the derivative of tanh by default
+    ``kernel``           "auto" or "eager"; the one that runs stands in ``repr``
+    """
+
+    def __init__(
+        self,
+        shape: int | tuple[int, ...],
+        *,
+        decay: ArrayLike | Tensor = 0.8,
+        threshold: ArrayLike | Tensor = 1.0,
+        reset: Reset = Reset.TO_ZERO,
+        g: StateFunction = Identity(),
+        h: OutputFunction = Step(),
+        surrogate: Surrogate = TanhDerivative(),
+        learn_decay: bool = False,
+        learn_threshold: bool = True,
+        batch_first: bool = False,
+        kernel: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not self.shape or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in self.shape):
+            raise BadInput(f"shape={shape!r}: an integer or a tuple of integers, each at least 1, is needed")
+        _check_dynamics(reset, g, h)
+        self.dynamics = Dynamics(reset, g, h, surrogate)
+        self.batch_first = batch_first
+        self.kernel = choose(kernel)
+        self.learn_decay = learn_decay
+        self.decay: Tensor
+        self.threshold: Tensor
+        self._hold("decay", decay, learn_decay)
+        self._hold("threshold", threshold, learn_threshold)
+        if not bool(((self.decay >= 0) & (self.decay <= 1)).all()):
+            raise BadInput(f"decay={decay!r}: values in [0, 1] are needed")
+
+    def _hold(self, name: str, value: ArrayLike | Tensor, learned: bool) -> None:
+        tensor = torch.as_tensor(value).detach().to(torch.get_default_dtype()).clone()
+        if tensor.ndim and tensor.shape != self.shape:
+            raise BadInput(f"{name}: shape {tuple(tensor.shape)}; one value or one per neuron {self.shape} is needed")
+        if not bool(torch.isfinite(tensor).all()):
+            raise BadInput(f"{name}: values that are not finite")
+        if learned:
+            setattr(self, name, torch.nn.Parameter(tensor.expand(self.shape).clone()))
+        else:
+            self.register_buffer(name, tensor)
+
+    @property
+    def effective_decay(self) -> Tensor:
+        """The decay that the dynamics uses: a learned one clamped to [0, 1]."""
+        return self.decay.clamp(0, 1) if self.learn_decay else self.decay
+
+    def initial_state(self, samples: int) -> State:
+        """s = y = 0, each (B, *shape)."""
+        return State(*(self.threshold.new_zeros((samples, *self.shape)) for _ in range(2)))
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The drive x (T, B, *shape) to y of the same shape and the state after the last step."""
+        return self._run(x, state, None)
+
+    def _run(self, drive: Tensor, state: State | None, recurrent: Tensor | None) -> tuple[Tensor, State]:
+        if drive.shape[2:] != self.shape or drive.ndim != 2 + len(self.shape):
+            raise BadInput(f"x: shape {tuple(drive.shape)}; needed (T, B, {', '.join(map(str, self.shape))})")
+        if not drive.shape[0] or not drive.shape[1]:
+            raise BadInput(f"x: shape {tuple(drive.shape)}; at least one step and one sample are needed")
+        drive = drive.transpose(0, 1) if self.batch_first else drive
+        before = self.initial_state(drive.shape[1]) if state is None else State(*state)
+        if any(tensor.shape != drive.shape[1:] for tensor in before):
+            raise BadInput(
+                f"state: s {tuple(before.s.shape)}, y {tuple(before.y.shape)}; needed {tuple(drive.shape[1:])}"
+            )
+        y, states = scan(self.dynamics, self.effective_decay, self.threshold, before, drive, recurrent)
+        return (y.transpose(0, 1) if self.batch_first else y), states[-1]
+
+    def extra_repr(self) -> str:
+        """The dynamics and the kernel that runs."""
+        d = self.dynamics
+        return f"{', '.join(map(str, self.shape))}, reset={d.reset.value}, g={d.g}, h={d.h}, kernel={self.kernel}"
+
+
+class SNU(Unit):
+    """A dense or recurrent layer of spiking neural units (Wozniak et al. 2020).
+
+        s_t = g(W x_t + b + H y_{t-1} + c_{t-1}),  y_t = h(s_t - threshold)
+
+    ``forward(x, state=None)`` takes x (T, B, in_features) and returns y (T, B, units) and the
+    ``State`` after the last step. ``weight`` is W (units, in_features), ``bias`` b (units,) with
+    ``bias=True``, ``recurrent`` H (units, units) with ``recurrent=True``; the rest as in ``Unit``.
+    """
+
+    def __init__(
+        self, in_features: int, units: int, *, bias: bool = False, recurrent: bool = False, **options: Any
+    ) -> None:
+        super().__init__(units, **options)
+        self.in_features = in_features
+        bound = 1 / math.sqrt(in_features)
+        self.weight = torch.nn.Parameter(torch.empty(units, in_features).uniform_(-bound, bound))
+        self.bias = torch.nn.Parameter(torch.zeros(units)) if bias else None
+        bound = 1 / math.sqrt(units)
+        self.recurrent = torch.nn.Parameter(torch.empty(units, units).uniform_(-bound, bound)) if recurrent else None
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """x (T, B, in_features) to y (T, B, units) and the state after the last step."""
+        if x.ndim != 3 or x.shape[-1] != self.in_features:
+            raise BadInput(f"x: shape {tuple(x.shape)}; needed (T, B, {self.in_features})")
+        return self._run(torch.nn.functional.linear(x, self.weight, self.bias), state, self.recurrent)
+
+    def extra_repr(self) -> str:
+        """The sizes, the dynamics and the kernel that runs."""
+        return f"{self.in_features}, {super().extra_repr()}, recurrent={self.recurrent is not None}"
+
+
+def _check_dynamics(reset: Any, g: Any, h: Any) -> None:
+    if not isinstance(reset, Reset):
+        raise BadInput(f"reset={reset!r}: a member of snubridge.Reset is needed")
+    if type(g) not in STATE_FUNCTIONS.values():
+        raise BadInput(f"g={g!r}: Identity(), ReLU() or LeakyReLU(slope) is needed")
+    if type(h) not in OUTPUT_FUNCTIONS.values():
+        raise BadInput(f"h={h!r}: Step(), Sigmoid(), Tanh() or Identity() is needed")
+    if isinstance(h, Identity) and reset is not Reset.NONE:
+        raise BadInput("h=Identity() needs reset=Reset.NONE: a leaky integrator has no spike to reset it")

@@ -1,0 +1,61 @@
+"""Arrays from files of outside: no pickles, clear errors."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+import zipfile
+
+import numpy as np
+
+from snubridge.errors import BadFile
+from snubridge.ir.file import StrPath, read_bytes, write_atomically
+from snubridge.ir.numbers import Array
+
+
+def read(path: StrPath) -> Array | dict[str, Array]:
+    """The array of an ``.npy`` file, or the named arrays of an ``.npz`` file."""
+    data = io.BytesIO(read_bytes(path))
+    try:
+        loaded = np.load(data, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:
+            return {key: archive[key] for key in archive.files}
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+        EOFError,
+        MemoryError,
+        SyntaxError,  # numpy parses an .npy header as a Python literal
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        NotImplementedError,  # zipfile on a compression it does not know
+        RuntimeError,  # zipfile on an encrypted member
+    ) as error:
+        raise BadFile(f"{path}: not a readable .npy or .npz file: {error}") from None
+
+
+def read_arrays(path: StrPath) -> dict[str, Array]:
+    """The named arrays of an ``.npz`` file."""
+    arrays = read(path)
+    if not isinstance(arrays, dict):
+        raise BadFile(f"{path}: one array; an .npz archive of named ones is needed")
+    return arrays
+
+
+def read_array(path: StrPath) -> Array:
+    """The one array of an ``.npy`` file."""
+    array = read(path)
+    if isinstance(array, dict):
+        raise BadFile(f"{path}: an archive of arrays; an .npy file with one is needed")
+    return array
+
+
+def write_array(path: StrPath, array: Array) -> None:
+    """Write one array as an ``.npy`` file; atomic."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomically(path, buffer.getvalue())

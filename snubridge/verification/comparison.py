@@ -1,0 +1,138 @@
+"""What was equal: two traces, unit by unit and bin by bin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from snubridge.errors import BadInput
+from snubridge.ir.numbers import Array
+from snubridge.reference.trace import Trace
+
+TOLERANCE: Mapping[str, float] = MappingProxyType({"float32": 1e-5, "float64": 1e-9})
+"""How far values that are not spikes may lie apart, relative to their scale, by precision."""
+
+
+class First(NamedTuple):
+    """The place of a difference; ``neuron`` is an index, or a tuple of them for layers with axes."""
+
+    step: int
+    sample: int
+    unit: str
+    neuron: int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class UnitComparison:
+    """One unit's spikes, or one unit's or output's values, in two traces.
+
+    ``compared``  bins within the samples' lengths      ``spikes``  those that fired in the expected trace
+    ``differing`` bins that are not equal (spikes) or not within the tolerance (values)
+    ``largest_difference``  over all compared bins, for values; None for spikes
+    """
+
+    name: str
+    kind: str
+    """"spikes" or "values"."""
+    compared: int
+    spikes: int
+    differing: int
+    first: First | None
+    largest_difference: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two traces side by side: ``units`` by unit, ``outputs`` by output."""
+
+    units: Mapping[str, UnitComparison]
+    outputs: Mapping[str, UnitComparison]
+
+    @property
+    def equal(self) -> bool:
+        """No spike differs, and every other value is within the tolerance."""
+        return not self.differing
+
+    @property
+    def differing(self) -> int:
+        """The number of differing bins, over all units and outputs."""
+        return sum(part.differing for part in (*self.units.values(), *self.outputs.values()))
+
+    @property
+    def first(self) -> First | None:
+        """The earliest difference; of those at one step, the first unit's."""
+        found = [part.first for part in (*self.units.values(), *self.outputs.values()) if part.first is not None]
+        return min(found, key=lambda first: first.step, default=None)
+
+
+def compare(expected: Trace, actual: Trace, *, precision: str | None = None) -> Comparison:
+    """Compare what two runs of one graph recorded, within the lengths of the samples.
+
+    Spikes are compared exactly; values (soft units, outputs) within ``TOLERANCE[precision]`` of
+    their scale, where ``precision`` is by default float32 if either holds float32 values.
+    """
+    if expected.spikes.keys() != actual.spikes.keys() or expected.outputs.keys() != actual.outputs.keys():
+        found, wanted = sorted([*actual.spikes, *actual.outputs]), sorted([*expected.spikes, *expected.outputs])
+        raise BadInput(f"traces of different networks: {found} where {wanted} is expected")
+    if not np.array_equal(expected.lengths, actual.lengths):
+        raise BadInput("traces of different lengths: compare runs of the same inputs")
+    if precision not in (None, *TOLERANCE):
+        raise BadInput(f"precision={precision!r}: {' or '.join(TOLERANCE)} is needed")
+    lengths = expected.lengths
+    return Comparison(
+        units=MappingProxyType(
+            {
+                name: _part(name, array, actual.spikes[name], lengths, precision)
+                for name, array in expected.spikes.items()
+            }
+        ),
+        outputs=MappingProxyType(
+            {
+                name: _part(name, array, actual.outputs[name], lengths, precision)
+                for name, array in expected.outputs.items()
+            }
+        ),
+    )
+
+
+def _part(name: str, expected: Array, actual: Array, lengths: Array, precision: str | None) -> UnitComparison:
+    if expected.shape != actual.shape:
+        raise BadInput(f"{name}: shape {actual.shape} where {expected.shape} is expected")
+    if expected.ndim >= 2 and expected.shape[1] == len(lengths):
+        alive = np.arange(len(expected))[:, None] < lengths  # (T, B)
+        alive = np.broadcast_to(alive.reshape(*alive.shape, *[1] * (expected.ndim - 2)), expected.shape)
+    else:
+        alive = np.ones(expected.shape, dtype=bool)
+    spiking = expected.dtype == np.uint8 and actual.dtype == np.uint8
+    largest = None
+    if spiking:
+        apart = (expected != actual) & alive
+    else:
+        dtypes = {str(expected.dtype), str(actual.dtype)}
+        rtol = TOLERANCE[precision or ("float32" if "float32" in dtypes else "float64")]
+        gap = np.where(alive, np.abs(actual.astype(np.float64) - expected.astype(np.float64)), 0.0)
+        scale = np.abs(np.where(alive, expected, 0)).max(initial=0.0)
+        apart = ~(gap <= rtol * max(scale, np.finfo(np.float64).tiny))  # a NaN is apart
+        apart &= (gap != 0) & alive
+        largest = float(gap.max(initial=0.0))
+    return UnitComparison(
+        name=name,
+        kind="spikes" if spiking else "values",
+        compared=int(alive.sum()),
+        spikes=int((expected.astype(bool) & alive).sum()) if spiking else 0,
+        differing=int(apart.sum()),
+        first=_first(name, apart),
+        largest_difference=largest,
+    )
+
+
+def _first(name: str, apart: Array) -> First | None:
+    where = np.argwhere(apart)
+    if not len(where):
+        return None
+    step, sample, *neuron = (int(i) for i in where[0])
+    return First(step, sample, name, neuron[0] if len(neuron) == 1 else tuple(neuron))
