@@ -57,7 +57,9 @@ def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3) -> Any:
     by ``network[...].namespace["stream"] = TimedArray(x, dt=dt*second)`` before the run.
     """
     silence = {entry["name"]: np.zeros((1, 1, int(np.prod(entry["shape"])))) for entry in plan["inputs"]}
-    return Circuit(plan, arrays, silence, ("spikes", "states"), dt).network
+    circuit = Circuit(plan, arrays, silence, ("spikes", "states"), dt)
+    circuit.network.run(0 * circuit.dt, namespace={})  # else Brian2 complains of each object if none is ever run
+    return circuit.network
 
 
 def run(

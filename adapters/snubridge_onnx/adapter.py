@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Run, Support, Trace, prepare
-from snubridge.errors import BadInput, Unsupported
+from snubridge.errors import BadInput, MissingEngine, Unsupported
 from snubridge.ir.file import StrPath, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
@@ -40,6 +41,7 @@ class OnnxAdapter:
 
     def lower(self, graph: Graph, *, precision: str | None = None) -> OnnxProgram:
         """The graph as an ONNX model."""
+        load_format()
         chosen = graph.numbers.name if precision is None else precision
         if chosen not in NUMBERS:
             raise BadInput(f"precision={precision!r}: give one of {', '.join(NUMBERS)}, or None for the graph's")
@@ -50,9 +52,19 @@ class OnnxAdapter:
 
     def read(self, source: StrPath | bytes | onnx.ModelProto) -> Graph:
         """The graph of a model that ``save`` wrote: a path, bytes or a ModelProto; ``BadFile`` for any other."""
+        load_format()
         from snubridge_onnx.reader import read
 
         return read(source)
+
+
+def load_format() -> None:
+    """Import onnx, which writes and reads models, or raise ``MissingEngine``; the runtime alone cannot."""
+    try:
+        importlib.import_module("onnx")
+    except ImportError as error:
+        install = OnnxAdapter.requirement.install
+        raise MissingEngine(f"onnx: the package onnx does not import ({error}): pip install '{install}'") from error
 
 
 def refusals(graph: Graph, precision: str) -> tuple[str, ...]:

@@ -106,8 +106,12 @@ def first_difference(found: Message, expected: Message) -> str:
 
 def _differences(path: str, found: Any, expected: Any) -> Iterator[str]:
     if isinstance(expected, Message):
-        for field in expected.DESCRIPTOR.fields:
-            yield from _differences(f"{path}.{field.name}", getattr(found, field.name), getattr(expected, field.name))
+        ours, theirs = ({field.name: value for field, value in message.ListFields()} for message in (found, expected))
+        for name in expected.DESCRIPTOR.fields_by_name:
+            if name in ours and name in theirs:
+                yield from _differences(f"{path}.{name}", ours[name], theirs[name])
+            elif name in ours or name in theirs:
+                yield f"{path}.{name} is {'there, should be absent' if name in ours else 'missing'}"
     elif not isinstance(expected, str | bytes | int | float):
         if len(found) != len(expected):
             yield f"{path} has {len(found)} entries, should have {len(expected)}"

@@ -18,7 +18,7 @@ import numpy as np
 from snubridge.errors import BadFile
 from snubridge.ir.numbers import Array
 
-DTYPES = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 MAGIC = b"\x93NUMPY\x01\x00"
 OVERHEAD = 1024  # bytes for each entry's headers and names, at most
 Inventory = Mapping[str, Mapping[str, Any]]
@@ -38,8 +38,8 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for key in sorted(arrays):
             entry = io.BytesIO()
-            array = np.ascontiguousarray(arrays[key]).astype(DTYPES[arrays[key].dtype.name]).reshape(arrays[key].shape)
-            np.lib.format.write_array(entry, array, version=(1, 0), allow_pickle=False)
+            array = np.asarray(arrays[key], dtype=DTYPES[arrays[key].dtype.name], order="C")
+            np.lib.format.write_array(entry, array, (1, 0), allow_pickle=False)  # type: ignore[no-untyped-call]
             archive.writestr(zipfile.ZipInfo(f"{key}.npy"), entry.getvalue())
     return stream.getvalue()
 

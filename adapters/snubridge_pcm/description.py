@@ -6,7 +6,6 @@ Biases, neurons and routing are digital. A graph has exactly one description for
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Flatten, Input, Linear, Node, Output, Unit
 from snubridge.ir.numbers import Array
 from snubridge_pcm import twin
+from snubridge_pcm.archive import inventory
 from snubridge_pcm.conductances import encode, losses
 
 FORMAT = {"name": "snubridge.pcm", "version": 1}
@@ -95,11 +95,6 @@ def describe(graph: Graph, g_max_uS: float) -> tuple[Document, Arrays]:
         "routing": [{"from": e.source, "to": e.target, "delay_steps": e.delay} for e in graph.edges],
         "schedule": list(order(graph)),
         "source": {"nodes": list(graph.nodes), "metadata": from_json(json.dumps(graph.metadata))},
-        "arrays": {key: _inventory(array) for key, array in arrays.items()},
+        "arrays": inventory(arrays),
     }
     return document, arrays
-
-
-def _inventory(array: Array) -> Document:
-    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
-    return {"dtype": array.dtype.name, "shape": list(array.shape), "sha256": hashlib.sha256(data).hexdigest()}

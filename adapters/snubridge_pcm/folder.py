@@ -12,13 +12,12 @@ import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from snubridge.errors import BadFile
 from snubridge.ir.document import from_json, to_json
 from snubridge.ir.file import StrPath
 from snubridge.ir.numbers import Array
-from snubridge_pcm.archive import OVERHEAD, pack, unpack
+from snubridge_pcm.archive import pack, unpack
 from snubridge_pcm.description import FORMAT, Arrays, Document
 from snubridge_pcm.form import HARDWARE, demand
 
@@ -42,7 +41,7 @@ def read(path: StrPath) -> tuple[Document, dict[str, Array]]:
     """Description and arrays as they were sealed; the values themselves are for ``restore`` to check."""
     folder = Path(path)
     try:
-        names = sorted(os.listdir(folder))
+        names = _names(folder)
     except OSError as error:
         raise BadFile(f"{path}: cannot be read: {error.strerror or error}") from None
     if names != [ARRAYS_NPZ, HARDWARE_JSON]:
@@ -79,7 +78,11 @@ def _opened(data: bytes) -> Document:
     return document
 
 
-def _digest(document: Mapping[str, Any]) -> str:
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def _digest(document: Document) -> str:
     return hashlib.sha256(to_json(document).encode()).hexdigest()
 
 
@@ -87,12 +90,72 @@ def _contents(file: Path, most: int) -> bytes:
     """The bytes of a regular file, not through a link, of at most ``most`` bytes."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(file, flags), "rb") as stream:
-            status = os.fstat(stream.fileno())
+        descriptor = os.open(file, flags)  # a pipe does not block
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise BadFile("not a regular file")
             if status.st_size > most:
-                raise BadFile(f"{status.st_size} bytes, more than {most}")
-            return stream.read(most + 1)
+                raise BadFile(f"{status.st_size} bytes; at most {most} are read")
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read(status.st_size)
+        finally:
+            os.close(descriptor)
     except (OSError, MemoryError) as error:
-        raise BadFile(f"cannot be read: {error}") from None
+        raise BadFile(f"cannot be read: {getattr(error, 'strerror', None) or error!r}") from None
+
+
+def write(files: Files, path: StrPath) -> None:
+    """Write the folder beside its place and rename it; an existing folder is replaced only if it is one of ours."""
+    target = Path(path)
+    if target.suffix != ".pcm":
+        raise BadFile(f"{path}: a folder of a hardware description ends in .pcm")
+    token = secrets.token_hex(6)
+    beside, former = (target.with_name(f".{target.name[:80]}.{token}.{end}") for end in ("partial", "former"))
+    try:
+        replaces = os.path.lexists(target)
+        if replaces and not _is_ours(target):
+            raise BadFile(
+                f"{path}: exists and is no folder of a hardware description: remove it, or choose another name"
+            )
+        try:
+            beside.mkdir()
+            for name, data in files.items():
+                with (beside / name).open("xb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            if replaces:
+                target.rename(former)
+            beside.rename(target)
+        except BaseException:
+            if former.exists():
+                former.rename(target)
+            raise
+        finally:
+            _remove(beside)
+        _remove(former)
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder, intact or not, holds our two files and nothing else."""
+    if folder.is_symlink() or not folder.is_dir() or _names(folder) != [ARRAYS_NPZ, HARDWARE_JSON]:
+        return False
+    if not stat.S_ISREG((folder / ARRAYS_NPZ).lstat().st_mode):
+        return False
+    try:
+        document = from_json(_contents(folder / HARDWARE_JSON, MAX_JSON_BYTES))
+    except BadFile:
+        return False
+    form = document.get("format") if isinstance(document, dict) else None
+    return isinstance(form, dict) and form.get("name") == FORMAT["name"]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with our files in it; with any other file in it, it stays."""
+    if folder.exists():
+        for name in (HARDWARE_JSON, ARRAYS_NPZ):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from snubridge.errors import BadFile, InvalidGraph, InvalidGraphFile, Unsupported
+from snubridge.errors import BadFile, Unsupported
 from snubridge.ir.document import to_json
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Flatten, Input, Linear, Node, Output, Unit
@@ -24,7 +24,7 @@ from snubridge_pcm.description import RESETS, Document, G, H, describe
 
 
 def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
-    """The graph of a description of the right form; ``BadFile`` wherever it is not the graph's own."""
+    """The graph of a description of the right form; ``BadFile`` or ``InvalidGraph`` where it is not a graph's own."""
     if not is_full_scale(document["device"]["g_max_uS"]):
         raise BadFile(f"device.g_max_uS: found {document['device']['g_max_uS']}; needed a positive number")
     nodes: dict[str, Node] = {}
@@ -39,12 +39,12 @@ def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
         raise BadFile("source.nodes: not the names of all inputs, crossbars, reshapes, neurons and outputs")
     numbers = _known(NUMBERS, document["numbers"], "numbers")()
     edges = [Edge(route["from"], route["to"], route["delay_steps"]) for route in document["routing"]]
-    graph = Graph({name: nodes[name] for name in names}, edges, numbers=numbers, metadata=document["source"]["metadata"])
+    graph = Graph(
+        {name: nodes[name] for name in names}, edges, numbers=numbers, metadata=document["source"]["metadata"]
+    )
+    validate(graph)
     try:
-        validate(graph)
         described, _ = describe(graph, document["device"]["g_max_uS"])
-    except InvalidGraph as error:
-        raise InvalidGraphFile("the described network", error.breaches) from None
     except Unsupported as error:
         raise BadFile(f"the described weights cannot be programmed: {error}") from None
     given = {key: value for key, value in document.items() if key in described}

@@ -157,7 +157,4 @@ def _delay_lines(hardware: Entry, samples: int) -> dict[str, deque[Array]]:
     reach = dict.fromkeys(sizes, 0)
     for route in hardware["routing"]:
         reach[route["from"]] = max(reach[route["from"]], route["delay_steps"])
-    return {
-        name: deque([np.zeros(sizes[name])] * longest, maxlen=longest)
-        for name, longest in reach.items()
-    }
+    return {name: deque([np.zeros(sizes[name])] * longest, maxlen=longest) for name, longest in reach.items()}

@@ -52,7 +52,10 @@ class Graph:
     ) -> None:
         self.numbers: Numbers = numbers
         self.nodes: Mapping[str, Node] = MappingProxyType(
-            {name: node.rounded(numbers) if isinstance(node, Node) else node for name, node in dict(nodes).items()}
+            {
+                name: node.rounded(numbers) if isinstance(node, Node) and isinstance(numbers, Numbers) else node
+                for name, node in dict(nodes).items()
+            }
         )
         self.edges: tuple[Edge, ...] = tuple(edges)
         self._metadata = copy.deepcopy(dict(metadata))

@@ -102,54 +102,54 @@ def infer_shapes(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> tuple[dict
     for edge in edges:
         incoming[edge.target].append(edge.source)
         outgoing[edge.source].append(edge.target)
-    found: dict[str, Shape] = {}
-    failed: set[str] = set()
-    breaches: list[Breach] = []
-    waiting = list(nodes)
+    found = {name: node.shape for name, node in nodes.items() if isinstance(node, Input)}
+    breaches: dict[str, Breach] = {}
+    waiting = [target for name in found for target in outgoing[name]]
+    # A unit that only a cycle reaches may still know its shape, by its own parameters: asked last, hence first in line.
+    waiting = [name for name, node in nodes.items() if isinstance(node, Unit)] + waiting
     while waiting:
         name = waiting.pop()
-        received = None if name in found or name in failed else _received(nodes[name], incoming[name], found)
-        if received is None:
+        if name in found or name in breaches:
             continue
-        try:
-            found[name] = nodes[name].output_shape(received)
+        received = next((found[source] for source in incoming[name] if source in found), None)
+        shape = _own_shape(nodes[name]) if received is None else _fitted(name, nodes[name], received, breaches)
+        if shape is not None:
+            found[name] = shape
             waiting.extend(outgoing[name])
-        except ShapeMisfit as misfit:
-            failed.add(name)
-            breaches.append(Breach(f"node {name}", f"an input of shape {received}", misfit.needed, misfit.remedy))
-    breaches.extend(_disagreeing(incoming, found))
-    if not breaches:
-        breaches.extend(
-            Breach(
-                f"node {name}",
-                "no shape: no input reaches it",
-                "a path from an Input",
-                "Connect it, or give its parameters one value per neuron.",
-            )
-            for name in nodes
-            if name not in found
-        )
-    return found, breaches
-
-
-def _received(node: Node, sources: list[str], found: Mapping[str, Shape]) -> Shape | None:
-    if isinstance(node, Input):
-        return node.shape
-    for source in sources:
-        if source in found:
-            return found[source]
-    if isinstance(node, Unit):
-        return next((array.shape for array in node.arrays().values() if array.ndim), None)
-    return None
-
-
-def _disagreeing(incoming: Mapping[str, list[str]], found: Mapping[str, Shape]) -> Iterator[Breach]:
     for name, sources in incoming.items():
-        known = [source for source in sources if source in found]
-        if len({found[source] for source in known}) > 1:
-            yield Breach(
+        shapes_in = dict.fromkeys(found[source] for source in sources if source in found)
+        if len(shapes_in) > 1:
+            shown = ", ".join(f"{source} {found[source]}" for source in sources if source in found)
+            breaches[name] = Breach(
                 f"node {name}",
-                "sources of different shapes: " + ", ".join(f"{s} {found[s]}" for s in known),
+                f"sources of different shapes: {shown}",
                 "one shape for all that is summed",
                 "Put a Linear on the odd one.",
             )
+        for received in shapes_in:
+            if name in found and name not in breaches:
+                _fitted(name, nodes[name], received, breaches)
+    if not breaches:
+        for name in nodes:
+            if name not in found:
+                breaches[name] = Breach(
+                    f"node {name}",
+                    "no shape: no input reaches it",
+                    "a path from an Input",
+                    "Connect it, or give its parameters one value per neuron.",
+                )
+    return found, list(breaches.values())
+
+
+def _own_shape(node: Node) -> Shape | None:
+    return (
+        next((array.shape for array in node.arrays().values() if array.ndim), None) if isinstance(node, Unit) else None
+    )
+
+
+def _fitted(name: str, node: Node, received: Shape, breaches: dict[str, Breach]) -> Shape | None:
+    try:
+        return node.output_shape(received)
+    except ShapeMisfit as misfit:
+        breaches[name] = Breach(f"node {name}", f"an input of shape {received}", misfit.needed, misfit.remedy)
+        return None

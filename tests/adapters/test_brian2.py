@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from snubridge_brian2 import Brian2Adapter
 
 import snubridge as sb
 from snubridge.bridge.conformance import AdapterConformance, random_case
-from snubridge_brian2 import Brian2Adapter
 
 brian2 = pytest.importorskip("brian2")
 
@@ -27,17 +30,30 @@ class TestBrian2(AdapterConformance):
     suffix = ".py"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Keep Brian2 from logging all generated code, and from searching all modules for garbage in each run."""
+    logger = logging.getLogger("brian2")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    logger.setLevel(level)
+
+
 @pytest.fixture
 def preferences() -> Iterator[Any]:
     """Brian2's preferences, put back afterwards."""
-    before = brian2.prefs.as_file
+    before = {name: brian2.prefs[name] for name in brian2.prefs}
     yield brian2.prefs
-    brian2.prefs.read_preference_file(__import__("io").StringIO(before))
+    for name, value in before.items():
+        brian2.prefs[name] = value
 
 
 def dyadic(*shape: int) -> np.ndarray[Any, Any]:
     """Weights on a grid of 1/8: sums are exact in any order, and ties at a threshold occur."""
-    return RNG.integers(-6, 11, shape) / 8
+    return np.random.default_rng(shape).integers(-6, 11, shape) / 8
 
 
 def layered(unit: sb.Unit, *, size: int = 5, **options: Any) -> sb.Graph:
@@ -79,20 +95,37 @@ def assert_agrees(graph: sb.Graph, inputs: Any, **options: Any) -> sb.Trace:
 
 
 @pytest.mark.parametrize("reset", list(sb.Reset))
-@pytest.mark.parametrize("h", [sb.Step(), sb.Step(at_threshold=True)], ids=["above", "at"])
-def test_resets_and_ties(reset: sb.Reset, h: sb.Step) -> None:
-    graph = layered(sb.Unit([0.5, 0.0, 1.0, 0.75, 0.25], 0.5, reset=reset, h=h, initial_state=0.75))
-    trace = assert_agrees(graph, BINARY)
-    states, spikes = trace.states["unit"], trace.spikes["unit"]
-    assert 0 < spikes.mean() < 1
-    assert (spikes[states == 0.5] == h.at_threshold).all()
-    assert (states == 0.5).sum() >= 3, "no tie was met"
+def test_resets_and_ties(reset: sb.Reset) -> None:
+    """One unit fires at its threshold and one only above it; both meet ties."""
+    decay, threshold = [0.5, 0.0, 1.0, 1.0, 0.25], [0.5, 0.5, 1.0, 0.0, 1.0]
+    units = {
+        at: sb.Unit(decay, threshold, reset=reset, h=sb.Step(at_threshold=at), initial_state=0.5)
+        for at in (False, True)
+    }
+    weight = sb.Linear(np.sign(dyadic(5, 4)) / 2)
+    graph = sb.Graph(
+        {"inp": sb.Input((4,)), "weight": weight, "above": units[False], "at": units[True]},
+        [
+            sb.Edge("inp", "weight"),
+            sb.Edge("weight", "above"),
+            sb.Edge("weight", "at"),
+            sb.Edge("above", "at", 1),
+            sb.Edge("at", "above", 3),
+        ],
+    )
+    trace = assert_agrees(graph, BINARY - 2 * np.roll(BINARY, 1, axis=2))
+    for name, unit in graph.of_kind(sb.Unit).items():
+        ties = trace.states[name] == unit.threshold
+        assert ties.sum() >= 5, "hardly a tie was met"
+        assert (trace.spikes[name][ties] == (name == "at")).all()
+        assert 0.1 < trace.spikes[name].mean() < 0.9
 
 
 @pytest.mark.parametrize("g", [sb.ReLU(), sb.LeakyReLU(0.3), sb.LeakyReLU(-0.5)], ids=str)
 def test_state_functions(g: Any) -> None:
-    trace = assert_agrees(layered(sb.Unit(0.75, -0.25, g=g, initial_state=-1.0)), REAL)
+    trace = assert_agrees(layered(sb.Unit(0.75, 0.5, g=g, initial_state=-1.0)), -REAL)
     assert 0 < trace.spikes["unit"].mean() < 1
+    assert (trace.states["unit"] < 0).any() == (g == sb.LeakyReLU(0.3))
 
 
 @pytest.mark.parametrize("h", [sb.Sigmoid(), sb.Tanh()], ids=str)
@@ -120,9 +153,8 @@ def test_lateral_inhibition_stays_within_a_sample() -> None:
 # --- What travels, and when
 
 
-@pytest.mark.parametrize("inputs", [BINARY, REAL], ids=["binary", "real"])
 @pytest.mark.parametrize("delays", [(0, 0), (1, 0), (0, 1), (2, 3), (40, 0)], ids=str)
-def test_relays_and_biases_wait_for_their_delay(inputs: Any, delays: tuple[int, int]) -> None:
+def test_relays_and_biases_wait_for_their_delay(delays: tuple[int, int]) -> None:
     """Two Linears in a row, delayed before and between, beside a direct and a delayed way from the input."""
     graph = sb.Graph(
         nodes={
@@ -143,7 +175,7 @@ def test_relays_and_biases_wait_for_their_delay(inputs: Any, delays: tuple[int, 
             sb.Edge("second", "out", 1),
         ],
     )
-    assert_agrees(graph, inputs)
+    assert_agrees(graph, REAL)
 
 
 def test_cycles_of_graded_values_and_of_spikes() -> None:
@@ -172,12 +204,9 @@ def test_cycles_of_graded_values_and_of_spikes() -> None:
             sb.Edge("low", "up", 1),
             sb.Edge("up", "top"),
             sb.Edge("top", "out"),
-            sb.Edge("mix", "back", 1),
         ],
+        numbers=sb.Float64(),
     )
-    with pytest.raises(sb.InvalidGraph):  # back sums top (2,) and mix (4,)
-        sb.validate(graph)
-    graph = sb.Graph(graph.nodes, graph.edges[:-1], numbers=sb.Float64())
     trace = assert_agrees(graph, REAL[:20])
     assert all(0 < spikes.mean() < 1 for spikes in trace.spikes.values())
 
@@ -249,20 +278,21 @@ def test_dt_changes_no_spike(dt: float) -> None:
 
 @pytest.mark.parametrize("dt", [0, -1e-3, float("nan"), float("inf"), True, "1 ms"])
 def test_a_dt_that_is_no_time_is_refused(dt: Any) -> None:
-    with pytest.raises(sb.BadInput, match="brian2: dt=.*positive number of seconds"):
+    with pytest.raises(sb.BadInput, match=r"brian2: dt=.*positive number of seconds"):
         sb.export(layered(sb.Unit(0.5, 1.0)), "brian2", dt=dt)
 
 
-def test_a_run_leaves_brian2_as_it_was_and_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_leaves_brian2_as_it_was_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     preferences, dt = brian2.prefs.as_file, brian2.defaultclock.dt_
     program = sb.export(layered(sb.Unit(0.5, 1.0, reset=sb.Reset.LATERAL)), "brian2", dt=0.002)
     program.run(REAL)
     network = program.native
     assert brian2.prefs.as_file == preferences
     assert (brian2.defaultclock.dt_, brian2.defaultclock.t_) == (dt, 0.0)
-    assert not brian2.magic_network.objects
+    assert not brian2.core.magic.collect()
     del program, network
-    assert capfd.readouterr() == ("", "")
+    gc.collect()
+    assert not caplog.records
 
 
 def test_preferences_change_no_spike(preferences: Any) -> None:
@@ -312,29 +342,24 @@ def test_native_runs_in_parts_as_in_one() -> None:
         np.testing.assert_array_equal(network[f"state_{name}"].s.T, expected.states[name][:, 0])
 
 
-def test_native_is_silent_named_and_open_to_additions() -> None:
+def test_native_is_named_after_the_nodes_and_open_to_additions(preferences: Any) -> None:
     network = sb.export(layered(sb.Unit(0.5, 0.25)), "brian2").native
     named = {"inp", "unit", "out", "ff_inp_unit", "rec_unit_unit", "ff_unit_out", "spikes_unit", "state_unit"}
     assert {*named, "state_out"} == {thing.name for thing in network.objects}
-    generator = brian2.SpikeGeneratorGroup(
-        5, [2], [4 * brian2.ms], dt=1 * brian2.ms, codeobj_class=network["inp"].codeobj_class
-    )
+    preferences.codegen.target = "numpy"
+    generator = brian2.SpikeGeneratorGroup(5, [2], [4] * brian2.ms, clock=network["unit"].clock)
     synapses = brian2.Synapses(generator, network["unit"], on_pre="u_post += 100", clock=network["unit"].clock)
     synapses.connect(j="i")
     network.add(generator, synapses)
-    before = brian2.prefs.codegen.target
-    brian2.prefs.codegen.target = "numpy"
     network.run(10 * brian2.ms)
-    brian2.prefs.codegen.target = before
     assert raster(network, "spikes_unit", 10, 1e-3)[5, 2] == 1
 
 
-@pytest.mark.parametrize("dt", [1e-3])
-def test_names_that_brian2_cannot_take(dt: float) -> None:
+def test_names_that_brian2_cannot_take() -> None:
     units = ["class", "dt", "t", "i", "N", "clock", "a.b", "a-b", "a_b", "0", "_0", "u", "u_update", "u_pre", "ff_t_i"]
     nodes: dict[str, Any] = {"defaultclock": sb.Input((4,))} | {name: sb.Unit(0.5, 0.5) for name in units}
     chain = ["defaultclock", *units]
-    edges = [sb.Edge(*pair) for pair in zip(chain, chain[1:], strict=False)]
+    edges = [sb.Edge(*pair) for pair in pairwise(chain)]
     graph = sb.Graph(nodes, edges)
     trace = assert_agrees(graph, BINARY)
     assert trace.spikes["ff_t_i"].any()
@@ -355,7 +380,7 @@ def test_the_script_runs_without_snubridge(tmp_path: Path) -> None:
         f"sys.argv = {[str(script), 'inputs.npy', 'trace.npz']}; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-I", "-c", blocked], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     expected = sb.simulate(case.graph, case.inputs)
     actual = sb.Trace.load(tmp_path / "trace.npz")
     assert sum(spikes.sum() for spikes in expected.spikes.values()) > 50
@@ -367,8 +392,8 @@ def test_the_script_runs_without_snubridge(tmp_path: Path) -> None:
 
 def test_the_adapter_imports_without_brian2() -> None:
     code = (
-        "import sys; sys.modules['brian2'] = None; import snubridge as sb, snubridge_brian2; "
-        "assert 'brian2' not in sb.backends() or True; print(snubridge_brian2.Brian2Adapter().name)"
+        "import sys; sys.modules['brian2'] = None; import snubridge; "
+        "print(snubridge.bridge.plugins.adapter('brian2').name)"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "brian2"), done.stderr
@@ -378,7 +403,6 @@ def test_the_adapter_imports_without_brian2() -> None:
 
 
 def test_what_is_not_expressed_is_refused_with_every_reason() -> None:
-    lateral = sb.Reset.LATERAL
     graph = sb.Graph(
         {
             "inp": sb.Input((1, 4, 4)),
@@ -389,8 +413,8 @@ def test_what_is_not_expressed_is_refused_with_every_reason() -> None:
         },
         [sb.Edge("inp", "conv"), sb.Edge("conv", "flat"), sb.Edge("flat", "unit"), sb.Edge("unit", "out")],
     )
-    with pytest.raises(sb.Unsupported, match="(?s)conv: Conv2d.*flat: Flatten.*out: over_time = 'mean'") as refusal:
+    with pytest.raises(sb.Unsupported, match=r"(?s)conv: Conv2d.*flat: Flatten.*out: over_time = 'mean'") as refusal:
         sb.export(graph, "brian2")
     assert len(refusal.value.reasons) == 3
     with pytest.raises(sb.Unsupported, match=r"node unit: Reset.LATERAL with h = Sigmoid\(\) is not supported"):
-        sb.export(layered(sb.Unit(0.5, 1.0, reset=lateral, h=sb.Sigmoid())), "brian2")
+        sb.export(layered(sb.Unit(0.5, 1.0, reset=sb.Reset.LATERAL, h=sb.Sigmoid())), "brian2")

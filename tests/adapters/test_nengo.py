@@ -216,6 +216,7 @@ def test_refusals_name_the_node_and_what_works() -> None:
 
 def test_dt_changes_no_spike() -> None:
     graph, inputs = layer(sb.Unit(0.8, 1.0)), spikes(11, 500, 1, 5)
+    graph = sb.Graph(graph.nodes, [*graph.edges, sb.Edge("h", "unit", 4)])
     for dt in (1, 1e-3, 1 / 3, 7e-4, 1e-9):
         assert_equal(graph, inputs, dt=dt)
 
@@ -264,17 +265,21 @@ def test_a_surrounding_network_changes_nothing_and_is_not_changed() -> None:
     assert not surrounding.all_objects
 
 
-def test_no_trace_of_a_run_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No files, and the user's random numbers go on as if nothing had run."""
+def test_no_trace_of_a_run_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No files, no progress bar, and the user's random numbers go on as if nothing had run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(nengo.rc["decoder_cache"], "path", str(tmp_path / "cache"))
     monkeypatch.setattr("nengo.cache.DecoderCache.__init__", None)
+    monkeypatch.setitem(nengo.rc["progress"], "progress_bar", "nengo.utils.progress.TerminalProgressBar")
     case = random_case(14, "dyadic")
     np.random.seed(1)
     before = np.random.get_state()[1].copy()
     sb.export(case.graph, "nengo").run(case.inputs)
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 # The network in the hands of a Nengo user

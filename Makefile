@@ -1,0 +1,35 @@
+# Two commands set up everything on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+#
+# PYTHON       the interpreter to build .venv with (default: python3)
+# TORCH_INDEX  an extra package index for torch, say PyTorch's CPU wheels; a wheel that pip finds locally serves too
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/installed-all
+	$(BIN)/snubridge demo --out out
+
+test: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: test
+
+# One environment in two stages: what runs, then the gates. Each stage is remade when what it installs has changed.
+$(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on $(INDEX) -c constraints.txt -e '.[$*]'
+	touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'snubridge needs Python 3.11 or newer: make PYTHON=/path/to/it'; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,180 @@
+"""Capture: names by path, the same values, and everything else refused by path."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import snubridge as sb
+from snubridge import nn
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+class Nested(torch.nn.Module):
+    """Modules in modules, a skip connection, dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.SNU(8, 12, recurrent=True, g=sb.ReLU(), threshold=0.3),
+            torch.nn.Dropout(0.2),
+            nn.Sequential(nn.SNU(12, 6, bias=True, learn_decay=True, threshold=0.2)),
+        )
+        self.skip = torch.nn.Linear(8, 6)
+        self.out = torch.nn.Linear(6, 3)
+
+    def forward(self, x, states=None):
+        y, states = self.body(x, states)
+        return self.out(y + self.skip(x)), states
+
+
+def same(module, graph, width, steps=40):
+    """The reference's output is the module's, and a captured spike is a spike."""
+    x = (torch.rand(steps, 3, width) < 0.4).float()
+    module = copy.deepcopy(module).eval()
+    y, _ = module(x)
+    trace = sb.simulate(graph, x)
+    assert sum(int(spikes.sum()) for spikes in trace.spikes.values()) > 50
+    np.testing.assert_allclose(trace.outputs["output"], y.detach().numpy(), atol=1e-5)
+
+
+def test_names_are_module_paths():
+    module = Nested()
+    graph = nn.capture(module, (8,))
+    assert list(graph.nodes) == [
+        *("input", "body.0.weight", "body.0", "body.0.recurrent", "body.2.0.weight", "body.2.0"),
+        *("skip", "out", "output"),
+    ]
+    assert sb.Edge("body.0", "body.0.recurrent", 1) in graph.edges
+    assert [e.source for e in graph.incoming["out"]] == ["body.2.0", "skip"]
+    same(module, graph, 8)
+
+
+def test_a_layer_that_is_the_root_has_the_path_unit():
+    layer = nn.SNU(5, 4, recurrent=True, threshold=0.3)
+    graph = nn.capture(layer, 5)
+    assert list(graph.nodes) == ["input", "unit.weight", "unit", "unit.recurrent", "output"]
+    same(layer, graph, 5)
+    assert list(nn.capture(torch.nn.Linear(5, 4), 5).nodes) == ["input", "unit", "output"]
+    assert list(nn.capture(nn.Unit((5,)), 5).nodes) == ["input", "unit", "output"]
+
+
+def test_sequential_and_torch_sequential():
+    net = nn.Sequential(nn.SNU(6, 5, threshold=0.2), torch.nn.Linear(5, 4))
+    graph = nn.capture(net, 6)
+    assert list(graph.nodes) == ["input", "0.weight", "0", "1", "output"]
+    same(net, graph, 6)
+
+
+def test_a_layer_called_twice_gets_a_second_name():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.SNU(4, 4, threshold=0.1)
+
+        def forward(self, x):
+            y, _ = self.layer(x)
+            return self.layer(y)
+
+    module = Twice()
+    graph = nn.capture(module, 4)
+    assert list(graph.nodes) == ["input", "layer.weight", "layer", "layer.weight_2", "layer_2", "output"]
+    same(module, graph, 4)
+
+
+def test_the_module_is_left_as_it_was():
+    module = Nested()
+    module.skip.eval()
+    modes = [m.training for m in module.modules()]
+    before = copy.deepcopy(module.state_dict())
+    nn.capture(module, 8)
+    assert [m.training for m in module.modules()] == modes
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+
+
+def test_double_modules_become_float64_graphs():
+    graph = nn.capture(nn.SNU(3, 2).double(), 3)
+    assert graph.numbers == sb.Float64()
+    assert graph.nodes["unit"].decay == np.float64(np.float32(0.8))  # double() cannot bring back what float32 lost
+
+
+def module_of(forward, **children):
+    """A module with these children and this forward."""
+
+    class Made(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, child in children.items():
+                self.add_module(name, child)
+
+    Made.forward = forward
+    return Made()
+
+
+def hooked():
+    layer = nn.SNU(4, 4)
+    layer.register_forward_hook(lambda module, args, result: (result[0] * 0, result[1]))
+    return nn.Sequential(layer)
+
+
+class Own(nn.SNU):
+    """A layer of the user's own, whose forward may do anything."""
+
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
+        return 1 - y, state
+
+
+REFUSED = {
+    "max pool": (lambda: torch.nn.Sequential(torch.nn.MaxPool2d(2)), "0: a MaxPool2d .* AvgPool2d"),
+    "relu": (lambda: nn.Sequential(nn.SNU(4, 4), torch.nn.ReLU()), "1: a ReLU cannot be captured"),
+    "lstm": (lambda: torch.nn.Sequential(torch.nn.LSTM(4, 4)), "0: a LSTM .* nn.SNU with recurrent=True"),
+    "batch norm": (lambda: nn.Sequential(torch.nn.BatchNorm1d(4)), "0: a BatchNorm1d"),
+    "function": (lambda: module_of(lambda self, x: torch.relu(x)), "forward: relu cannot be captured"),
+    "product": (lambda: module_of(lambda self, x: x * 2), "forward: mul cannot be captured"),
+    "constant": (lambda: module_of(lambda self, x: x + 1), "a sum with a constant"),
+    "doubled": (lambda: module_of(lambda self, x: x + x), "a value added to itself"),
+    "control flow": (lambda: module_of(lambda self, x: x if x.sum() > 0 else -x), "cannot be traced"),
+    "two values": (lambda: module_of(lambda self, x, y: x + y), "forward takes x, y"),
+    "two outputs": (lambda: module_of(lambda self, x: (x, self.a(x)), a=torch.nn.Linear(4, 4)), "returns 2 values"),
+    "hook": (hooked, "0: has forward hooks"),
+    "own layer": (lambda: nn.Sequential(Own(4, 4)), "cannot be traced|cannot be captured"),
+    "half": (lambda: nn.SNU(4, 4).half(), "call .float\\(\\) or .double\\(\\)"),
+    "mixed": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4).double()), "several or unknown types"),
+    "batch first": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4, batch_first=True)), "differ in batch_first"),
+    "given state": (
+        lambda: module_of(lambda self, x: self.b(x, self.a(x)[1]), a=nn.SNU(4, 4), b=nn.SNU(4, 4)),
+        "b: called with a given state",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_taken_is_refused_by_path(case):
+    build, expected = REFUSED[case]
+    with pytest.raises(sb.Unsupported, match=expected):
+        nn.capture(build(), (4,))
+
+
+def test_every_reason_comes_at_once():
+    net = nn.Sequential(torch.nn.ReLU(), nn.SNU(4, 4), torch.nn.Tanh(), nn.SNU(4, 4), torch.nn.GRU(4, 4))
+    with pytest.raises(sb.Unsupported) as caught:
+        nn.capture(net, 4)
+    assert [reason.split(":")[0] for reason in caught.value.reasons] == ["0", "2", "4"]
+
+
+def test_a_wrong_input_shape_is_an_invalid_graph():
+    with pytest.raises(sb.InvalidGraph, match="a last axis of 4"):
+        nn.capture(nn.SNU(4, 4), 5)
+
+
+def test_something_else_than_a_module_is_refused():
+    with pytest.raises(sb.BadInput, match="takes a torch module"):
+        nn.capture("net", 5)
