@@ -48,6 +48,6 @@ from snubridge.reference.trace import Trace as Trace
 from snubridge.verification.comparison import Comparison as Comparison
 from snubridge.verification.comparison import compare as compare
 from snubridge.verification.report import Report as Report
-from snubridge.verification.verify import verify as verify
+from snubridge.verification.verifier import verify as verify
 
 __version__ = _version("snubridge")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import struct
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from snubridge.ir.numbers import Array
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 MAGIC = b"\x93NUMPY\x01\x00"
 OVERHEAD = 1024  # bytes for each entry's headers and names, at most
+# What zipfile raises for one archive or another that is broken or wants what is not done.
+UNREADABLE = (zipfile.BadZipFile, struct.error, ValueError, OverflowError, OSError, EOFError, RuntimeError)
 Inventory = Mapping[str, Mapping[str, Any]]
 
 
@@ -58,7 +61,7 @@ def unpack(data: bytes, listed: Inventory) -> dict[str, Array]:
             if sorted(info.filename for info in found) != sorted(f"{key}.npy" for key in listed):
                 raise BadFile("the entries are not those that are listed")
             return {key: _unpack_one(archive, key, entry) for key, entry in listed.items()}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise BadFile(f"not a readable .npz file: {error}") from None
 
 

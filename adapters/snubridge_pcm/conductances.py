@@ -11,6 +11,7 @@ a G_plus of -0.0 uS, which is 0 uS to any device.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ All 32-bit weights stay below it; with it, a drive is off by less than 1e-246 fo
 
 def is_full_scale(g_max_uS: object) -> bool:
     """Whether this can be the largest conductance of a device, in microsiemens."""
-    return isinstance(g_max_uS, int | float) and not isinstance(g_max_uS, bool) and 0 < g_max_uS < math.inf
+    return isinstance(g_max_uS, int | float) and not isinstance(g_max_uS, bool) and 0 < g_max_uS <= sys.float_info.max
 
 
 @dataclass(frozen=True)

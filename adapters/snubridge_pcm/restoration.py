@@ -44,9 +44,11 @@ def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
     )
     validate(graph)
     try:
-        described, _ = describe(graph, document["device"]["g_max_uS"])
+        described, encoded = describe(graph, document["device"]["g_max_uS"])
     except Unsupported as error:
         raise BadFile(f"the described weights cannot be programmed: {error}") from None
+    for key, array in encoded.items():
+        _demand_same(key, _array(arrays, key, "the described network"), array)
     given = {key: value for key, value in document.items() if key in described}
     if to_json(given) != to_json(described):
         raise BadFile(_difference(given, described, "$"))
@@ -116,6 +118,18 @@ def _array(arrays: Mapping[str, Array], key: str, place: str) -> Array:
     if key not in arrays:
         raise BadFile(f"{place}: there is no array {key!r:.80}")
     return arrays[key]
+
+
+def _demand_same(key: str, given: Array, needed: Array) -> None:
+    """``BadFile`` where an array is another than that of the graph which was read from it."""
+    place = f"array {key!r:.80}"
+    if (given.dtype, given.shape) != (needed.dtype, needed.shape):
+        found, wanted = (f"{array.dtype} {array.shape}" for array in (given, needed))
+        raise BadFile(f"{place}: found {found}; the described network needs {wanted}")
+    unequal = (given != needed) | (np.signbit(given) != np.signbit(needed))
+    if unequal.any():
+        at = tuple(int(i) for i in np.argwhere(unequal)[0])
+        raise BadFile(f"{place} at {at}: found {given[at]}; what it decodes to is encoded as {needed[at]}")
 
 
 def _difference(given: Any, needed: Any, place: str) -> str:

@@ -116,7 +116,9 @@ def simulate(
     elements |= {entry["node"]: lambda x: x.reshape(len(x), -1) for entry in hardware["reshapes"]}
     elements |= {entry["node"]: lambda x: x for entry in hardware["outputs"]}
     elements |= populations
-    routes = {name: [route for route in hardware["routing"] if route["to"] == name] for name in elements}
+    routes: dict[str, list[Entry]] = {name: [] for name in elements}
+    for route in hardware["routing"]:
+        routes[route["to"]].append(route)
     past = _delay_lines(hardware, samples)
     recorded: dict[str, dict[str, list[Array]]] = {
         "spikes": {name: [] for name in populations},

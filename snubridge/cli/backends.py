@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from snubridge.bridge.adapter import Adapter
-from snubridge.bridge.plugins import backends, engine_version, plugins
+from snubridge.bridge.plugins import backends, engine_version, load_engine, plugins
+from snubridge.errors import MissingEngine
 from snubridge.verification.report import table
 
 
@@ -16,7 +17,7 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 def run(_args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
-    found = {name: _described(adapter) for name, adapter in backends().items()}
+    found = {name: _described(adapter) for name, adapter in backends().items() if _loads(adapter)}
     rest = len(plugins()) - len(found)
     header = ("backend", "engine", "version", "reads back", "nodes", "resets", "g", "h", "over time")
     body = [
@@ -31,6 +32,14 @@ def run(_args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     if rest:
         lines.append(f"{rest} more cannot run here: snubridge doctor says why")
     return 0, {"backends": found}, "\n".join(lines)
+
+
+def _loads(adapter: Adapter) -> bool:
+    try:
+        load_engine(adapter)
+    except MissingEngine:  # counted below, and `doctor` says why
+        return False
+    return True
 
 
 def _described(adapter: Adapter) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from snubridge.cli import arguments
 from snubridge.errors import BadInput
 from snubridge.ir.file import load, write_atomically
-from snubridge.verification.verify import verify_traces
+from snubridge.verification.verifier import verify_traces
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from snubridge.reference.archive import write_array
 from snubridge.reference.interpreter import simulate
 from snubridge.verification.pictures import draw_rasters
 from snubridge.verification.report import Report
-from snubridge.verification.verify import Verification, verify_traces
+from snubridge.verification.verifier import Verification, verify_traces
 
 ARTEFACTS = {"brian2": "net_brian2.py", "nengo": "net_nengo.py", "onnx": "net.onnx", "pcm": "chip.pcm"}
 """What each engine's export is called in the demo's folder."""

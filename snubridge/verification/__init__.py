@@ -5,4 +5,4 @@ from snubridge.verification.comparison import First as First
 from snubridge.verification.comparison import compare as compare
 from snubridge.verification.report import Report as Report
 from snubridge.verification.report import Row as Row
-from snubridge.verification.verify import verify as verify
+from snubridge.verification.verifier import verify as verify

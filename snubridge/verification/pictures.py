@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,7 +64,14 @@ class Cell:
 
     @property
     def tall(self) -> float:
-        return self.row - 1 if 3 <= self.row < 8 else round(self.row * 0.8) or self.row
+        if self.row < 3:
+            return max(self.row, 1)  # no mark may vanish between two pixels
+        return self.row - 1 if self.row < 8 else round(self.row * 0.8)
+
+    @property
+    def whole(self) -> bool:
+        """All edges of marks lie on edges of pixels."""
+        return all(float(size).is_integer() for size in (self.step, self.row, *self.widths))
 
 
 def draw_rasters(
@@ -97,7 +105,7 @@ def draw_rasters(
     _draw_spikes(bottom, layers, cell)
     _draw_differences(bottom, layers)
     _draw_legend(legend, layers, cell)
-    _caption(top, "piano roll" if _is_piano(held) else "input", f"{steps} steps", MUTED)
+    _caption(top, "piano roll" if _is_piano(held) else "input", _count(steps, "step"), MUTED)
     _caption(bottom, f"spikes of unit {unit}, {_count(neurons, 'neuron')}", *_verdict(layers))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -134,7 +142,7 @@ def _spikes(name: str, trace: Trace, unit: str, sample: int, expected: Trace) ->
 def _cell(steps: int, neurons: int, layers: int) -> Cell:
     wide = WIDTH - LEFT - RIGHT
     step = wide / steps if steps > wide / 2 else round(wide / steps)
-    room = step - max(1, step // 14)
+    room = step - max(1, step // 14) if step >= 4 else max(step, 1)
     band = round(room / (2 * layers))
     while band and room - 2 * (layers - 1) * band < CORE:
         band -= 1
@@ -220,7 +228,7 @@ def _draw_spikes(axes: Axes, layers: Sequence[Layer], cell: Cell) -> None:
     axes.set_ylabel("neuron", size=14, color=MUTED)
     for depth, (layer, width) in enumerate(zip(reversed(layers), reversed(cell.widths), strict=True)):
         marks = _boxes(_marks(layer.spikes, width, cell), layer.color)
-        marks.set_antialiased(not width.is_integer())
+        marks.set_antialiased(not cell.whole)
         marks.set_zorder(2 + depth / len(layers))
         axes.add_collection(marks)
 
@@ -289,8 +297,9 @@ def _draw_legend(axes: Axes, layers: Sequence[Layer], cell: Cell) -> None:
     """Each run's own band in a mark whose other bands are pale, its spikes, and how many bins differ."""
     rows = -(-len(layers) // COLUMNS)
     column = layers[0].spikes.shape[0] * cell.step / COLUMNS
-    zoom = max(round(44 / cell.widths[-1]), 1) if cell.widths[-1].is_integer() else 44 / cell.widths[-1]
-    whole = cell.widths[-1] * zoom
+    widest = cell.widths[-1]
+    zoom = round(44 / widest) if cell.whole and widest <= 60 else 44 / widest
+    whole = widest * zoom
     axes.set_axis_off()
     axes.set_xlim(0, COLUMNS * column)
     axes.set_ylim(rows * LEGEND_ROW, 0)
@@ -322,8 +331,9 @@ def _frame(axes: Axes, steps: int, rows: tuple[float, float]) -> None:
     """Limits, ticks that both panels share, and no more lines than it takes."""
     axes.set_xlim(-0.5, steps - 0.5)
     axes.set_ylim(*rows)
-    every = next(gap for gap in (1, 2, 4, 8, 16, 32, 64, steps) if steps / gap <= 20)
+    every = 2 ** max(math.ceil(math.log2(steps / 20)), 0)
     axes.set_xticks(range(0, steps, every))
+    axes.locator_params(axis="y", integer=True, min_n_ticks=1)
     axes.grid(axis="x", color=RULE, linewidth=1)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=13, labelcolor=MUTED, color=FAINT)
@@ -353,9 +363,9 @@ def _box(left: float, right: float, bottom: float, top: float, color: str) -> Re
 def _marks(spikes: Bins, width: float, cell: Cell) -> NDArray[np.float64]:
     """One box per spike in the middle of its bin, in whole pixels where the cell is."""
     steps, neurons = np.nonzero(spikes)
-    left, low = (cell.step - width) // 2, (cell.row - cell.tall) // 2
-    if not width.is_integer():
-        left = (cell.step - width) / 2
+    left, low = (cell.step - width) / 2, (cell.row - cell.tall) / 2
+    if cell.whole:
+        left, low = left // 1, low // 1
     left, right = left / cell.step - 0.5, (left + width) / cell.step - 0.5
     low, high = low / cell.row - 0.5, (low + cell.tall) / cell.row - 0.5
     return np.stack([steps + left, steps + right, neurons + low, neurons + high], axis=-1)

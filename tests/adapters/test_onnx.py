@@ -238,12 +238,12 @@ def test_graphs_without_memory_and_with_loose_ends(precision: str, capfd: pytest
 @BOTH
 @pytest.mark.parametrize("how", ["mean", "sum", "max", "last"])
 def test_reductions_over_time(how: str, precision: str) -> None:
-    """Over all steps and over the first steps of each sample, of values of either sign."""
+    """Over all steps, and over the first ones of each sample; of values of either sign, and of negative ones."""
     graph = small()
-    nodes = {**graph.nodes, "reduced": sb.Output(how), "of-spikes": sb.Output(how)}
-    edges = [*graph.edges, sb.Edge("v", "reduced"), sb.Edge("hidden", "of-spikes")]
+    nodes = {**graph.nodes, **{name: sb.Output(how) for name in ("of-values", "of-spikes", "of-inputs")}}
+    edges = [*graph.edges, sb.Edge("v", "of-values"), sb.Edge("hidden", "of-spikes"), sb.Edge("in", "of-inputs")]
     for lengths in (None, [9, 1, 4]):
-        check_alike(sb.Graph(nodes, edges), dyadic((9, 3, 2, 3), 12) - 1, precision, lengths)
+        check_alike(sb.Graph(nodes, edges), dyadic((9, 3, 2, 3), 12) - 2, precision, lengths)
 
 
 # Convolution and pooling

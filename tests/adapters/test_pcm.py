@@ -125,12 +125,12 @@ def test_every_node_means_what_the_reference_says(numbers: Any, real: bool) -> N
         np.testing.assert_array_equal(actual.spikes[unit], expected.spikes[unit])
 
 
-@pytest.mark.parametrize("reset", list(sb.Reset))
+DYNAMICS = [(reset, h) for reset in sb.Reset for h in (sb.Step(), sb.Step(True), sb.Sigmoid(), sb.Tanh())]
+
+
 @pytest.mark.parametrize("g", [sb.Identity(), sb.ReLU(), sb.LeakyReLU(0.3)])
-@pytest.mark.parametrize("h", [sb.Step(), sb.Step(at_threshold=True), sb.Sigmoid(), sb.Tanh(), sb.Identity()])
+@pytest.mark.parametrize(("reset", "h"), [*DYNAMICS, (sb.Reset.NONE, sb.Identity())])
 def test_every_unit_means_what_the_reference_says(reset: sb.Reset, g: Any, h: Any) -> None:
-    if isinstance(h, sb.Identity) and reset is not sb.Reset.NONE:
-        pytest.skip("no valid graph")
     rng = np.random.default_rng(2)
     unit = sb.Unit([0.0, 0.5, 1.0], [0.5, -0.25, 1.0], reset=reset, g=g, h=h, initial_state=[1.0, 0.0, -1.0])
     nodes = {"in": sb.Input((3,)), "w": sb.Linear(rng.integers(-6, 9, (3, 3)) / 8), "unit": unit, "out": sb.Output()}
@@ -178,7 +178,7 @@ def test_run_reads_the_folder_that_it_wrote(monkeypatch: pytest.MonkeyPatch) -> 
         reseal(path, lambda document, arrays: halve(arrays["w/G_plus_uS"], 0, 0))
 
     monkeypatch.setattr(folder, "write", tampering)
-    program = sb.export(one_crossbar([[1.0, 0.5]]), "pcm")
+    program = sb.export(one_crossbar([[0.5, 1.0]]), "pcm")
     with pytest.raises(sb.BadFile, match="does not hold the graph that was lowered"):
         program.run(np.ones((2, 1, 2)))
 
@@ -245,7 +245,7 @@ def test_a_full_scale_too_small_is_refused() -> None:
         sb.export(one_crossbar([[1.0]]), "pcm", g_max_uS=1e-300)
 
 
-@pytest.mark.parametrize("g_max_uS", [0, -1.0, float("nan"), float("inf"), True, "25"])
+@pytest.mark.parametrize("g_max_uS", [0, -1.0, float("nan"), float("inf"), 10**400, True, "25"])
 def test_a_full_scale_that_is_none_is_refused(g_max_uS: Any) -> None:
     with pytest.raises(sb.BadInput, match="needed a positive number of microsiemens"):
         sb.export(one_crossbar([[1.0]]), "pcm", g_max_uS=g_max_uS)
@@ -445,7 +445,7 @@ ATTACKS: dict[str, tuple[Tamper, str]] = {
     "a key too few": (lambda document, arrays: document.pop("mode"), r"\$: found "),
     "another mode": (put("mode", to="noisy"), r"\$\.mode: found 'noisy'"),
     "other numbers": (put("numbers", to="float16"), "numbers: found 'float16'"),
-    "wider numbers": (put("numbers", to="float64"), r"\$\.arrays\."),
+    "wider numbers": (put("numbers", to="float64"), r"array 'unit/decay': found float32"),
     "a boolean for an integer": (put("routing", 0, "delay_steps", to=True), "delay_steps: found True; needed int"),
     "an integer for a float": (put("device", "g_max_uS", to=25), "g_max_uS: found 25; needed float"),
     "an integer beyond JSON": (put("inputs", 0, "shape", to=[10**400]), "needed an integer from 0 to"),
@@ -491,18 +491,24 @@ ATTACKS: dict[str, tuple[Tamper, str]] = {
     "both devices on": (set_array("w/G_minus_uS", (0, 0), 1.0), r"both devices of the pair \[0, 0\] conduct"),
     "a weight between the numbers": (
         set_array("w/G_plus_uS", (0, 0), 16.000000000001),
-        r"\$\.arrays\.w/G_plus_uS\.sha256",
+        r"array 'w/G_plus_uS' at \(0, 0\): found 16\.000000000001; .* encoded as 16\.0",
     ),
-    "an idle device of minus zero": (set_array("w/G_minus_uS", (0, 0), -0.0), r"\$\.arrays\.w/G_minus_uS\.sha256"),
+    "an idle device of minus zero": (
+        set_array("w/G_minus_uS", (0, 0), -0.0),
+        r"array 'w/G_minus_uS' at \(0, 0\): found -0\.0",
+    ),
     "a scale between powers of two": (set_array("w/column_scale_per_uS", 0, 0.3), "= 0.3 is no power of two in range"),
     "a scale of zero": (set_array("w/column_scale_per_uS", 0, 0.0), "= 0.0 is no power of two in range"),
     "a scale of NaN": (set_array("w/column_scale_per_uS", 0, np.nan), "no power of two in range"),
     "a scale that overflows": (set_array("w/column_scale_per_uS", 0, 2.0**200), "inf at"),
-    "a scale that is not the smallest": (lambda document, arrays: rescale(arrays, 2.0), r"\$\.arrays\.w/"),
+    "a scale that is not the smallest": (
+        lambda document, arrays: rescale(arrays, 2.0),
+        r"array 'w/G_plus_uS' at \(0, 0\)",
+    ),
     "a decay above one": (replace_array("unit/decay", lambda decay: decay + 1), "0 <= decay <= 1"),
     "a decay per nothing": (replace_array("unit/decay", lambda decay: np.full(9, decay)), "one value for each decay"),
     "NaN for a threshold": (replace_array("unit/threshold", lambda value: value * np.float32(np.nan)), "finite"),
-    "parameters of other numbers": (replace_array("unit/decay", np.float64), r"\$\.arrays\.unit/decay"),
+    "parameters of other numbers": (replace_array("unit/decay", np.float64), r"array 'unit/decay': found float64"),
     "narrow conductances": (replace_array("w/G_plus_uS", np.float32), "needed float64"),
     "conductances of another shape": (replace_array("w/G_plus_uS", np.transpose), "arrays of shapes"),
     "no conductances": (replace_array("w/G_plus_uS", lambda array: array[:0]), "arrays of shapes"),
@@ -519,11 +525,12 @@ def test_hostile_folders_are_refused_even_with_right_hashes(attack: str, tmp_pat
     assert str(path) in str(refused.value)
 
 
-def archive_of(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+def archive_of(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED, offset: int = 0) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", compression) as archive:
         for name, data in entries.items():
             archive.writestr(name, data)
+        archive.filelist[0].header_offset += offset
     return stream.getvalue()
 
 
@@ -556,6 +563,7 @@ def test_hostile_archives_are_refused_even_with_right_hashes(tmp_path: Path) -> 
         "another dtype": (archive_of({**entries, key: npy(np.ones((40, 40), np.int64))}), "its header does not say"),
         "a short entry": (archive_of({**entries, key: npy(np.ones((40, 40)))[:-8]}), "bytes; needed 12800"),
         "other values": (archive_of({**entries, key: npy(np.zeros((40, 40)))}), "another SHA-256 than listed"),
+        "an entry beyond the end": (archive_of(entries, offset=2**63), "not a readable .npz file"),
         "not a zip": (bytes(len((path / "arrays.npz").read_bytes())), "not a readable .npz file"),
     }
     for attack, (data, message) in attacks.items():

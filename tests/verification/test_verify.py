@@ -13,7 +13,6 @@ import snubridge as sb
 from snubridge.bridge import ALWAYS, Requirement
 from snubridge.bridge.conformance.families import random_case
 from snubridge.bridge.plugins import Plugin
-from snubridge.verification import verify as _  # noqa: F401
 
 FIELDS = {"backend", "engine", "version", "precision", "unit", "compared", "spikes", "differing", "first", "margin"}
 FIELDS |= {"bound", "rung", "verdict"}
@@ -66,7 +65,7 @@ class PickyAdapter(FlippingAdapter):
 def outsiders(monkeypatch):
     """These three as the only installed plug-ins."""
     found = {a.name: Plugin(a.name, a(), None) for a in (FlippingAdapter, MissingAdapter, PickyAdapter)}
-    for module in ("snubridge.bridge.plugins", "snubridge.verification.verify", "snubridge.bridge.lowering"):
+    for module in ("snubridge.bridge.plugins", "snubridge.verification.verifier", "snubridge.bridge.lowering"):
         monkeypatch.setattr(f"{module}.plugins", lambda: found)
 
 
@@ -151,7 +150,7 @@ def test_a_silent_run_says_that_it_proves_nothing():
 
 def test_nothing_that_ran_is_not_equal(outsiders, monkeypatch):
     case = random_case(4, "dyadic")
-    monkeypatch.setattr("snubridge.verification.verify.plugins", lambda: {"missing": None})
+    monkeypatch.setattr("snubridge.verification.verifier.plugins", lambda: {"missing": None})
     report = sb.verify(case.graph, case.inputs)
     assert not report.equal
     assert "nothing was compared" in report.to_text()
