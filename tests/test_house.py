@@ -58,7 +58,14 @@ def test_adapters_import_the_public_core_and_no_other_adapter():
         for path in folder.rglob("*.py"):
             others = {n for n in imported(path) if n.startswith("snubridge_") and n.split(".")[0] != folder.name}
             assert not others, f"{path} imports {others}"
-            allowed = {"errors", "ir", "reference", "exactness", "bridge", *(["nn"] if folder.name == "snubridge_torch" else [])}
+            allowed = {
+                "errors",
+                "ir",
+                "reference",
+                "exactness",
+                "bridge",
+                *(["nn"] if folder.name == "snubridge_torch" else []),
+            }
             assert rooms(path) <= allowed, f"{path} imports from {rooms(path) - allowed}"
 
 

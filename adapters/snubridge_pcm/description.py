@@ -6,7 +6,6 @@ Biases, neurons and routing are digital. A graph has exactly one description for
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +13,6 @@ from typing import Any
 
 from snubridge.bridge import order, shapes
 from snubridge.errors import Unsupported
-from snubridge.ir.document import from_json
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS, Reset
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Flatten, Input, Linear, Node, Output, Unit
@@ -94,7 +92,7 @@ def describe(graph: Graph, g_max_uS: float) -> tuple[Document, Arrays]:
         **groups,
         "routing": [{"from": e.source, "to": e.target, "delay_steps": e.delay} for e in graph.edges],
         "schedule": list(order(graph)),
-        "source": {"nodes": list(graph.nodes), "metadata": from_json(json.dumps(graph.metadata))},
+        "source": {"nodes": list(graph.nodes), "metadata": graph.metadata},
         "arrays": inventory(arrays),
     }
     return document, arrays

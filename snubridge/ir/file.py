@@ -43,6 +43,8 @@ def load(path: StrPath) -> Graph:
         graph = restore(document, arrays)
     except BadFile as error:
         raise BadFile(f"{path}: {error}") from None
+    except InvalidGraph as error:
+        raise InvalidGraphFile(str(path), error.breaches) from None
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise BadFile(f"{path}: not a readable safetensors file: {error}") from None
     try:

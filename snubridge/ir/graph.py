@@ -10,6 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from snubridge.errors import Breach, InvalidGraph
 from snubridge.ir.nodes import Node
 from snubridge.ir.numbers import Float32, Numbers
 
@@ -58,7 +59,10 @@ class Graph:
             }
         )
         self.edges: tuple[Edge, ...] = tuple(edges)
-        self._metadata = copy.deepcopy(dict(metadata))
+        try:
+            self._metadata = copy.deepcopy(dict(metadata))
+        except RecursionError:
+            raise InvalidGraph([Breach("metadata", "too many levels", "what JSON can say", "Nest it less.")]) from None
         self._frozen = True
 
     def __setattr__(self, name: str, value: object) -> None:

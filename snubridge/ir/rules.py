@@ -279,7 +279,8 @@ def _shapes(graph: Graph) -> Iterator[Breach]:
 
 def _metadata(graph: Graph) -> Iterator[Breach]:
     try:
-        json.dumps(graph.metadata, allow_nan=False)
+        if json.loads(json.dumps(graph.metadata, allow_nan=False)) != graph.metadata:
+            raise ValueError("keys that are no text, or tuples: JSON would change them")
     except (TypeError, ValueError, RecursionError) as error:
         yield Breach("metadata", str(error), "what JSON can say", "Keep strings, numbers, lists and dicts.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tokenize
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -32,6 +33,7 @@ def read(path: StrPath) -> Array | dict[str, Array]:
         SyntaxError,  # numpy parses an .npy header as a Python literal
         tokenize.TokenError,
         zipfile.BadZipFile,
+        zlib.error,
         NotImplementedError,  # zipfile on a compression it does not know
         RuntimeError,  # zipfile on an encrypted member
     ) as error:

@@ -104,7 +104,7 @@ def simulate(
                 if node.over_time is not None:
                     memory.reduce(name, node.over_time, now[name], alive=t < run.lengths)
         memory.push(now, longest)
-        _check(now, t)
+        _check({**now, **memory.s}, t)
 
     return Trace.of_run(
         graph,
@@ -134,4 +134,4 @@ def _initial(graph: Graph, run: Run) -> State:
 def _check(now: Mapping[str, Array], t: int) -> None:
     for name, value in now.items():
         if not np.isfinite(value).all():
-            raise BadInput(f"node {name} overflows float64 at step {t}: scale the weights or the inputs down")
+            raise BadInput(f"node {name} overflows at step {t}: scale the weights or the inputs down")

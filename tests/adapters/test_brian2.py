@@ -28,6 +28,7 @@ REAL = BINARY * RNG.integers(-8, 9, BINARY.shape) / 8
 class TestBrian2(AdapterConformance):
     adapter = Brian2Adapter()
     suffix = ".py"
+    suffix = ".py"
 
 
 @pytest.fixture(scope="module", autouse=True)

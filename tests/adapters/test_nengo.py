@@ -27,6 +27,7 @@ class TestNengo(AdapterConformance):
 
     adapter = NengoAdapter()
     suffix = ".py"
+    suffix = ".py"
 
 
 def spikes(seed: int, steps: int, samples: int, size: int) -> Any:

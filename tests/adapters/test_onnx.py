@@ -29,10 +29,12 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 class TestOnnx(AdapterConformance):
     adapter = OnnxAdapter()
     suffix = ".onnx"
+    suffix = ".onnx"
 
 
 class TestOnnxInFloat64(AdapterConformance):
     adapter = OnnxAdapter()
+    suffix = ".onnx"
     options = {"precision": "float64"}  # noqa: RUF012  # as in the suite
     suffix = ".onnx"
 

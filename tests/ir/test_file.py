@@ -74,6 +74,14 @@ def doctored(tmp_path, change):
     return path
 
 
+def nested(depth):
+    """A list in a list in a list."""
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 CHANGES = {
     "newer format": (lambda d: d | {"format": 2}, "format version 2"),
     "no format": (lambda d: {k: v for k, v in d.items() if k != "format"}, "no format version"),
@@ -96,6 +104,10 @@ CHANGES = {
     "duplicate key": ('{"format": 1, "format": 1}', "stands twice"),
     "NaN": ('{"format": NaN}', "NaN is not a number"),
     "deep": ("[" * 100_000, "nested too deeply|cannot be read"),
+    "deep metadata": (
+        lambda d: d["metadata"].update(x=nested(600)),
+        "too many levels|nested too deeply|cannot be read",
+    ),
     "not JSON": ("import os", "cannot be read"),
 }
 

@@ -69,6 +69,7 @@ BROKEN = {
     "pad": (lambda: graph({"c": sb.SumPool2d(2, padding=2)}, [E("u", "c")]), "at most half of the kernel"),
     "groups": (lambda: graph({"c": sb.Conv2d(np.ones((3, 1, 1, 1)), groups=2)}, [E("u", "c")]), "a divisor"),
     "stride": (lambda: graph({"c": sb.Conv2d(np.ones((1, 1, 1, 1)), stride=0)}, [E("u", "c")]), "each at least 1"),
+    "metadata keys": (lambda: graph(metadata={1: 2, "a": 3}), "keys that are no text"),
     "metadata": (lambda: graph(metadata={"x": {1, 2}}), "what JSON can say"),
 }
 
@@ -130,3 +131,11 @@ def test_a_valid_graph_passes():
 def test_something_else_than_a_graph_is_refused():
     with pytest.raises(sb.InvalidGraph, match="a dict"):
         sb.validate({})
+
+
+def test_metadata_nested_too_deeply_is_refused():
+    nested: list = []
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(sb.InvalidGraph, match="too many levels"):
+        graph(metadata={"x": nested})

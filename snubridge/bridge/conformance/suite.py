@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,13 @@ class AdapterConformance:
         for name, unit in case.graph.of_kind(Unit).items():
             fired = trace.states[name] > unit.threshold
             np.testing.assert_array_equal(trace.spikes[name], fired.astype(np.uint8))
+
+    def test_a_program_saves(self, no_reference: None, tmp_path: Path) -> None:
+        """``save`` writes something at the path that it is given, and again over it."""
+        program = self.lowered(random_case(5, "dyadic"))
+        for _ in range(2):
+            program.save(tmp_path / f"net{self.suffix}")
+        assert (tmp_path / f"net{self.suffix}").exists()
 
     def test_a_program_runs_twice_alike(self, no_reference: None) -> None:
         """No state survives a run, and another number of steps and samples is no obstacle."""
