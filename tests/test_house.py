@@ -92,7 +92,8 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import numpy as np, snubridge as sb
 from snubridge.cli.main import main
-g = sb.Graph({"in": sb.Input((1,)), "u": sb.Unit(0.5, 0.4), "out": sb.Output()}, [sb.Edge("in", "u"), sb.Edge("u", "out")])
+nodes = {"in": sb.Input((1,)), "u": sb.Unit(0.5, 0.4), "out": sb.Output()}
+g = sb.Graph(nodes, [sb.Edge("in", "u"), sb.Edge("u", "out")])
 print(sb.verify(g, np.ones((4, 1, 1)), ["pcm"]).equal, main(["backends", "--json"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -102,9 +103,13 @@ print(sb.verify(g, np.ones((4, 1, 1)), ["pcm"]).equal, main(["backends", "--json
 def test_public_names_are_there():
     import snubridge as sb
 
-    promised = """Graph Edge Input Linear Conv2d AvgPool2d SumPool2d Flatten Unit Output Reset Identity ReLU LeakyReLU Step
-    Sigmoid Tanh Float64 Float32 Program Support ErrorModel save load validate simulate export import_graph compare verify
-    backends Trace SnubridgeError InvalidGraph Unsupported BadFile BadInput MissingEngine SpikesDiffer""".split()
+    promised = [
+        *("Graph", "Edge", "Input", "Linear", "Conv2d", "AvgPool2d", "SumPool2d", "Flatten", "Unit", "Output", "Reset"),
+        *("Identity", "ReLU", "LeakyReLU", "Step", "Sigmoid", "Tanh", "Float64", "Float32"),
+        *("Program", "Support", "ErrorModel", "Trace", "Comparison", "Report"),
+        *("save", "load", "validate", "simulate", "export", "import_graph", "compare", "verify", "backends"),
+        *("SnubridgeError", "InvalidGraph", "Unsupported", "BadFile", "BadInput", "MissingEngine", "SpikesDiffer"),
+    ]
     assert [name for name in promised if not hasattr(sb, name)] == []
 
 

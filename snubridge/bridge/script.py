@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import snubridge.bridge.script_main as script_main
-from snubridge.bridge.plan import Plan, plan
+from snubridge.bridge.planning import Plan, draw_plan
 from snubridge.errors import BadFile
 from snubridge.exactness import ErrorModel
 from snubridge.ir.document import to_json
@@ -63,7 +63,7 @@ class ScriptProgram:
 
     @cached_property
     def _planned(self) -> tuple[Plan, dict[str, Array]]:
-        return plan(self.graph)
+        return draw_plan(self.graph)
 
     @cached_property
     def native(self) -> Any:

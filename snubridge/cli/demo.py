@@ -18,7 +18,7 @@ from snubridge.errors import BadFile, BadInput, MissingEngine
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See ``snubridge.cli``."""
     parser.add_argument("--out", default="out", metavar="FOLDER", help="where everything is left (default: out)")
-    parser.add_argument("--epochs", type=int, default=60, help="how long to train (default: 60)")
+    parser.add_argument("--epochs", type=int, default=80, help="how long to train (default: 80)")
     parser.add_argument("--samples", type=int, default=16, help="held-out chorales to run on the engines (default: 16)")
     parser.add_argument("--seed", type=int, default=0, help="fixes the training (default: 0)")
 

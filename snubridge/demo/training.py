@@ -17,7 +17,7 @@ from snubridge.ir import ReLU
 from snubridge.ir.numbers import Array
 
 KEYS, UNITS = 88, 150
-BATCH, LEARNING_RATE, DROPOUT = 32, 4e-3, 0.3
+BATCH, LEARNING_RATE, DROPOUT = 32, 8e-3, 0.1
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ def train(
         best, best_epoch, best_nll = copy.deepcopy(network.state_dict()), 0, nll(network, validation)
         for epoch in range(1, epochs + 1):
             network.train()
-            shuffled = [training[int(i)] for i in torch.randperm(len(training))]
-            for start in range(0, len(shuffled), BATCH):
-                x, target, counted = _pairs(shuffled[start : start + BATCH])
+            for rolls in _batches(training):
+                x, target, counted = _pairs(rolls)
                 loss = _summed(network, x, target, counted) / counted.sum()
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
@@ -99,6 +98,14 @@ def nll(network: torch.nn.Module, rolls: Sequence[Array]) -> float:
     x, target, counted = _pairs(rolls)
     with torch.no_grad():
         return float(_summed(network, x, target, counted) / counted.sum())
+
+
+def _batches(rolls: Sequence[Array]) -> list[list[Array]]:
+    """Batches in random order, each of rolls of like length: half of the steps would be padding else."""
+    shuffled = [rolls[int(i)] for i in torch.randperm(len(rolls))]
+    ordered = sorted(shuffled, key=len)  # stable, so equal lengths stay shuffled
+    batches = [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
+    return [batches[int(i)] for i in torch.randperm(len(batches))]
 
 
 def _pairs(rolls: Sequence[Array]) -> tuple[Tensor, Tensor, Tensor]:

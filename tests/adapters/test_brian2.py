@@ -287,13 +287,22 @@ def test_a_run_leaves_brian2_as_it_was_and_says_nothing(caplog: pytest.LogCaptur
     preferences, dt = brian2.prefs.as_file, brian2.defaultclock.dt_
     program = sb.export(layered(sb.Unit(0.5, 1.0, reset=sb.Reset.LATERAL)), "brian2", dt=0.002)
     program.run(REAL)
-    network = program.native
+    assert program.native is program.native
     assert brian2.prefs.as_file == preferences
     assert (brian2.defaultclock.dt_, brian2.defaultclock.t_) == (dt, 0.0)
     assert not brian2.core.magic.collect()
-    del program, network
-    gc.collect()
     assert not caplog.records
+
+
+def test_a_native_network_need_not_be_run() -> None:
+    """Else Brian2 warns of each of its objects when they are deleted."""
+    code = (
+        "import gc, snubridge as sb; unit = sb.Unit([0.5], 1.0); "
+        "graph = sb.Graph({'in': sb.Input((1,)), 'unit': unit}, [sb.Edge('in', 'unit')]); "
+        "print(sb.export(graph, 'brian2').native['unit'].name); gc.collect()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "unit\n", "")
 
 
 def test_preferences_change_no_spike(preferences: Any) -> None:

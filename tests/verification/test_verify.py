@@ -24,7 +24,7 @@ class Flipping:
 
     graph: sb.Graph
     native: Any = None
-    rounding: sb.ErrorModel = sb.ErrorModel("float64")
+    rounding = sb.ErrorModel("float64")
 
     def run(self, inputs, record=("spikes",), lengths=None):
         trace = sb.simulate(self.graph, inputs, record=record, lengths=lengths)

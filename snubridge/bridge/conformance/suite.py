@@ -17,8 +17,10 @@ from snubridge.exactness import smallest_margin
 from snubridge.ir.nodes import Unit
 from snubridge.reference.trace import Trace
 
-SEEDS = 60
-"""Graphs of each family, so 120 for each adapter."""
+SEEDS = 70
+"""Graphs of each family, so 140 for each adapter."""
+LEAST = {"dyadic": SEEDS, "generic": 40}
+"""How many of them must be compared at least; float32 engines may leave out generic ones with a near-tie."""
 
 
 class AdapterConformance:
@@ -68,7 +70,7 @@ class AdapterConformance:
             assert_same(case, expected, actual, program.rounding.precision)
             compared += 1
             spikes += sum(int(expected.spikes[name].sum()) for name in case.graph.of_kind(Unit))
-        assert compared >= (SEEDS if family == "dyadic" else SEEDS // 6), f"only {compared} graphs could be compared"
+        assert compared >= LEAST[family], f"only {compared} of {SEEDS} graphs could be compared"
         assert spikes > 1000
 
     def cases(self, family: Family) -> Iterator[Case]:

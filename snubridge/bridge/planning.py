@@ -34,7 +34,7 @@ from snubridge.ir.structure import shapes
 Plan = dict[str, Any]
 
 
-def plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
+def draw_plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
     """The plan of a valid graph and its arrays."""
     wiring = wire(graph)
     sizes = shapes(graph)
