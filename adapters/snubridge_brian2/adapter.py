@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import snubridge_brian2.engine as brian2_engine
-from snubridge.bridge.adapter import ALWAYS, Engine, Requirement, Support
-from snubridge.bridge.script import ScriptProgram
-from snubridge.errors import BadInput, Unsupported
-from snubridge.exactness import ErrorModel
+from snubridge.bridge import ALWAYS, ErrorModel, Requirement, ScriptProgram, Support, time_step
+from snubridge.bridge.adapter import Engine
+from snubridge.errors import Unsupported
 from snubridge.ir import Graph, Linear, Reset, Unit
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 from snubridge_brian2.engine import CARRIED, RESET, THRESHOLD, G, H
@@ -33,8 +30,7 @@ class Brian2Adapter:
         ``native`` is the network of one sample with silent inputs; ``native.object_names`` maps
         the names of nodes to those of their groups, since Brian2 wants identifiers.
         """
-        if isinstance(dt, bool) or not isinstance(dt, int | float) or not (math.isfinite(dt) and dt > 0):
-            raise BadInput(f"brian2: dt={dt!r}; needed a positive number of seconds, say dt=1e-3")
+        dt = time_step(self.name, dt)
         reasons = [
             f"node {name}: {unit.reset} with h = {unit.h} is not supported; supported here with it: "
             + ", ".join(sorted(str(Reset(kind)) for kind in CARRIED))
@@ -43,4 +39,4 @@ class Brian2Adapter:
         ]
         if reasons:
             raise Unsupported(self.name, tuple(reasons))
-        return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), {"dt": float(dt)})
+        return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), {"dt": dt})

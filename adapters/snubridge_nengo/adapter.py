@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
-from snubridge.bridge import ALWAYS, ErrorModel, Requirement, ScriptProgram, Support
+from snubridge.bridge import ALWAYS, ErrorModel, Requirement, ScriptProgram, Support, time_step
 from snubridge.bridge.adapter import Engine
-from snubridge.errors import BadInput
 from snubridge.ir import Graph, Linear, Reset
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 
@@ -36,8 +33,7 @@ class NengoAdapter:
         ``native`` is the network of one sample, its input silent until ``net.input.output.values`` is
         set to an array (T, size); see ``snubridge_nengo.engine.build`` for its Ensembles and Probes.
         """
-        if isinstance(dt, bool) or not isinstance(dt, int | float) or not (math.isfinite(dt) and dt > 0):
-            raise BadInput(f"nengo: dt={dt!r}; needed a positive number of seconds, say dt=1e-3")
+        dt = time_step(self.name, dt)
         import snubridge_nengo.engine as engine
 
-        return ScriptProgram(graph, engine, ErrorModel("float64"), {"dt": float(dt)})
+        return ScriptProgram(graph, engine, ErrorModel("float64"), {"dt": dt})

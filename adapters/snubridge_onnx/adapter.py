@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Run, Support, Trace, prepare
+from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Run, Support, Trace, prepare, wide_enough
 from snubridge.errors import BadInput, MissingEngine, Unsupported
 from snubridge.ir.file import StrPath, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
-from snubridge.ir.numbers import NUMBERS, Array
+from snubridge.ir.numbers import Array
 from snubridge.reference.inputs import Inputs
 from snubridge_onnx.operators import CARRIED, FLOAT32_ONLY, OPERATORS, OVER_TIME, G, H
 
@@ -42,9 +42,7 @@ class OnnxAdapter:
     def lower(self, graph: Graph, *, precision: str | None = None) -> OnnxProgram:
         """The graph as an ONNX model."""
         load_format()
-        chosen = graph.numbers.name if precision is None else precision
-        if chosen not in NUMBERS:
-            raise BadInput(f"precision={precision!r}: give one of {', '.join(NUMBERS)}, or None for the graph's")
+        chosen = wide_enough(self.name, graph, precision)
         reasons = refusals(graph, chosen)
         if reasons:
             raise Unsupported(self.name, reasons)
@@ -69,12 +67,7 @@ def load_format() -> None:
 
 def refusals(graph: Graph, precision: str) -> tuple[str, ...]:
     """What the tables cannot say: why a graph that they cover has no model in that precision."""
-    reasons = []
-    if precision == "float32" and graph.numbers.name != "float32":
-        reasons.append(
-            f"precision float32 would round the parameters of a {graph.numbers.name} graph once more: "
-            "take float64, or build the graph with sb.Float32()"
-        )
+    reasons: list[str] = []
     if precision == "float64":
         reasons.extend(
             f"node {name}: ONNX Runtime has no float64 kernel for {type(node).__name__}: take precision float32"

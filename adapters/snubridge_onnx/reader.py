@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
 
-from snubridge.errors import BadFile, BadInput, InvalidGraph, InvalidGraphFile
+from snubridge.bridge import wide_enough
+from snubridge.errors import BadFile, BadInput, InvalidGraph, InvalidGraphFile, Unsupported
 from snubridge.ir.document import from_json, restore
 from snubridge.ir.file import StrPath, read_bytes
 from snubridge.ir.graph import Graph
@@ -41,7 +42,10 @@ def read(source: StrPath | bytes | onnx.ModelProto) -> Graph:
         validate(graph)
     except InvalidGraph as error:
         raise InvalidGraphFile(place, error.breaches) from None
-    reasons = (*OnnxAdapter.support.reasons(graph), *refusals(graph, precision))
+    try:
+        reasons = (*OnnxAdapter.support.reasons(graph), *refusals(graph, wide_enough("onnx", graph, precision)))
+    except Unsupported as error:
+        reasons = error.reasons
     if reasons:
         raise BadFile(f"{place}: this graph has no such model: {reasons[0]}")
     expected = build(graph, precision)

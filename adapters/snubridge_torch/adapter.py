@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Support, Trace, prepare
+from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Support, Trace, prepare, wide_enough
 from snubridge.bridge.adapter import Engine
-from snubridge.errors import BadInput, Unsupported
 from snubridge.ir import Graph, Unit, save
 from snubridge.ir.file import StrPath
 from snubridge.ir.nodes import REDUCTIONS
@@ -70,10 +69,6 @@ class TorchAdapter:
         """The graph as a module in evaluation mode, in float32 or float64."""
         from snubridge.nn.network import to_module
 
-        precision = graph.numbers.name if precision is None else precision
-        if precision not in ("float32", "float64"):
-            raise BadInput(f"torch: precision={precision!r}; float32 or float64 is needed")
-        if precision == "float32" and graph.numbers.name == "float64":
-            raise Unsupported("torch", ["a Float64 graph in float32: its parameters would be rounded; use float64"])
+        precision = wide_enough(self.name, graph, precision)
         module = to_module(graph).eval()
         return TorchProgram(graph, module.double() if precision == "float64" else module, ErrorModel(precision))

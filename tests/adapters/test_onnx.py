@@ -283,7 +283,7 @@ def test_convolution_and_pooling_are_refused_in_float64() -> None:
 
 
 def test_refusals_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(sb.BadInput, match="precision='half': give one of float32, float64"):
+    with pytest.raises(sb.BadInput, match="precision='half'; give one of float32, float64"):
         sb.export(small(), "onnx", precision="half")
     with pytest.raises(sb.Unsupported, match=r"a model needs an output: add an sb\.Output"):
         sb.export(sb.Graph({"in": sb.Input((1,))}, []), "onnx")
