@@ -126,9 +126,38 @@ class SNU(Unit):
     """
 
     def __init__(
-        self, in_features: int, units: int, *, bias: bool = False, recurrent: bool = False, **options: Any
+        self,
+        in_features: int,
+        units: int,
+        *,
+        decay: ArrayLike | Tensor = 0.8,
+        threshold: ArrayLike | Tensor = 1.0,
+        bias: bool = False,
+        recurrent: bool = False,
+        reset: Reset = Reset.TO_ZERO,
+        g: StateFunction = Identity(),
+        h: OutputFunction = Step(),
+        surrogate: Surrogate = TanhDerivative(),
+        learn_decay: bool = False,
+        learn_threshold: bool = True,
+        batch_first: bool = False,
+        kernel: str = "auto",
     ) -> None:
-        super().__init__(units, **options)
+        super().__init__(
+            units,
+            decay=decay,
+            threshold=threshold,
+            reset=reset,
+            g=g,
+            h=h,
+            surrogate=surrogate,
+            learn_decay=learn_decay,
+            learn_threshold=learn_threshold,
+            batch_first=batch_first,
+            kernel=kernel,
+        )
+        if not isinstance(in_features, int) or isinstance(in_features, bool) or in_features < 1:
+            raise BadInput(f"in_features={in_features!r}: an integer, at least 1, is needed")
         self.in_features = in_features
         bound = 1 / math.sqrt(in_features)
         self.weight = torch.nn.Parameter(torch.empty(units, in_features).uniform_(-bound, bound))

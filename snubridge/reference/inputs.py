@@ -65,7 +65,7 @@ def _array(graph: Graph, name: str, node: Input, given: Any) -> Array:
     wanted = f"(T, B, {', '.join(map(str, node.shape))})"
     try:
         array = np.asarray(given)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors on a device, or with gradients
         raise BadInput(f"{place}: not an array: {error}; pass numbers of shape {wanted}") from None
     if array.dtype.kind not in "biuf":
         raise BadInput(f"{place}: values of type {array.dtype}; pass real numbers of shape {wanted}")

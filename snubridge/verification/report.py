@@ -43,6 +43,10 @@ class Row:
     verdict: str = "equal"
     reason: str | None = None
 
+    def __getitem__(self, field: str) -> Any:
+        """``row["verdict"]``: by the keys of the JSON report."""
+        return asdict(self)[field]
+
     @property
     def ran(self) -> bool:
         """Whether the backend ran at all."""
