@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import snubridge_brian2.engine as brian2_engine
-from snubridge.bridge import ALWAYS, ErrorModel, Requirement, ScriptProgram, Support, time_step
-from snubridge.bridge.adapter import Engine
+from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, ScriptProgram, Support, time_step
 from snubridge.errors import Unsupported
 from snubridge.ir import Graph, Linear, Reset, Unit
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
@@ -16,7 +15,7 @@ class Brian2Adapter:
 
     name = "brian2"
     engine: Engine = "foreign"
-    requirement = Requirement("brian2", "brian2", "snubridge[brian2]")
+    requirement = Requirement(("brian2",), ("brian2",), "snubridge[brian2]")
     support = Support.of_tables(
         (*ALWAYS, Linear),
         resets=[Reset(kind) for kind in RESET],
@@ -37,6 +36,8 @@ class Brian2Adapter:
             for name, unit in graph.of_kind(Unit).items()
             if not unit.spiking and unit.reset.value not in CARRIED
         ]
+        if not brian2_engine.is_runtime():
+            reasons.append("Brian2 is in standalone mode; brian2.set_device('runtime') goes back")
         if reasons:
-            raise Unsupported(self.name, tuple(reasons))
+            raise Unsupported(self.name, reasons)
         return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), {"dt": dt})

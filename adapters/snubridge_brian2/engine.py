@@ -53,11 +53,15 @@ CARRIED = {  # c with a graded y; the largest y of a unit is not known where it 
 def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3) -> Any:
     """The ``brian2.Network`` of one sample, its inputs silent; dt in seconds.
 
-    ``network.object_names`` maps the names of nodes to those of their groups. Feed x (T, size) to an input
-    by ``network[...].namespace["stream"] = TimedArray(x, dt=dt*second)`` before the run.
+    ``network.object_names`` maps the names of nodes to those of their groups, ``network.monitors`` the keys of
+    a trace ("spikes/<unit>", "states/<unit>", "outputs/<output>") to the monitors. Feed x (T, size) to an input by
+    ``network[...].namespace["stream"] = TimedArray(x, dt=dt*second)`` before the run: x as it is (a network of
+    float32 parameters expects float32 values), whose last row holds on if the run is longer. The dynamics are in
+    the groups' ``<name>_update`` (``run_regularly``). Add your own objects with ``network.add``.
     """
     silence = {entry["name"]: np.zeros((1, 1, int(np.prod(entry["shape"])))) for entry in plan["inputs"]}
     circuit = Circuit(plan, arrays, silence, ("spikes", "states"), dt)
+    circuit.network.monitors = circuit.monitors
     circuit.network.run(0 * circuit.dt, namespace={})  # else Brian2 complains of each object if none is ever run
     return circuit.network
 
@@ -85,6 +89,14 @@ def run(
             values = getattr(monitor, variable).T
         recorded[key] = values.reshape(steps, samples, -1)
     return recorded
+
+
+def is_runtime() -> bool:
+    """Whether Brian2 runs networks at once; in standalone mode it would only write code for later."""
+    import brian2
+    from brian2.devices.device import RuntimeDevice
+
+    return isinstance(brian2.get_device(), RuntimeDevice)
 
 
 def is_graded(stop: Mapping[str, Any]) -> bool:
@@ -137,9 +149,8 @@ class Circuit:
     ) -> None:
         import brian2
         from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
-        from brian2.devices.device import RuntimeDevice
 
-        if not isinstance(brian2.get_device(), RuntimeDevice):
+        if not is_runtime():
             raise RuntimeError("Brian2 is in standalone mode; brian2.set_device('runtime') goes back")
         self.plan, self.arrays, self.inputs = plan, arrays, inputs
         self.stops = {stop["name"]: stop for stop in plan["stops"]}

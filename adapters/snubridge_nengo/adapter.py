@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from snubridge.bridge import ALWAYS, ErrorModel, Requirement, ScriptProgram, Support, time_step
-from snubridge.bridge.adapter import Engine
+from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, ScriptProgram, Support, time_step
 from snubridge.ir import Graph, Linear, Reset
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 
@@ -13,7 +12,7 @@ class NengoAdapter:
 
     name = "nengo"
     engine: Engine = "foreign"
-    requirement = Requirement("nengo", "nengo", "snubridge[nengo]")
+    requirement = Requirement(("nengo",), ("nengo",), "snubridge[nengo]")
 
     @property
     def support(self) -> Support:

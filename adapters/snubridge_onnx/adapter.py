@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Run, Support, Trace, prepare, wide_enough
-from snubridge.errors import BadInput, MissingEngine, Unsupported
+from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, Run, Support, Trace, prepare, wide_enough
+from snubridge.errors import BadFile, BadInput, Unsupported
 from snubridge.ir.file import StrPath, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
@@ -32,16 +32,18 @@ class OnnxAdapter:
     """Lowers to ONNX (opset 17, IR 8) and runs on ONNX Runtime's CPU provider, in one thread.
 
     Option ``precision``: "float32" or "float64", at least the graph's numbers, which are the default.
+    Option ``batch``: a hint at the batch size; the one layout that there is serves all, so it changes nothing yet.
     """
 
     name = "onnx"
-    engine: Literal["foreign"] = "foreign"
-    requirement = Requirement("onnxruntime", "onnxruntime", "snubridge[onnx]")
+    engine: Engine = "foreign"
+    requirement = Requirement(("onnxruntime", "onnx"), ("onnxruntime", "onnx"), "snubridge[onnx]")
     support = Support.of_tables([*ALWAYS, *OPERATORS], resets=CARRIED, g=G, h=H, over_time=[None, *OVER_TIME])
 
-    def lower(self, graph: Graph, *, precision: str | None = None) -> OnnxProgram:
+    def lower(self, graph: Graph, *, precision: str | None = None, batch: int | None = None) -> OnnxProgram:
         """The graph as an ONNX model."""
-        load_format()
+        if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
+            raise BadInput(f"onnx: batch={batch!r}; give a number of samples, at least 1, or None")
         chosen = wide_enough(self.name, graph, precision)
         reasons = refusals(graph, chosen)
         if reasons:
@@ -50,19 +52,9 @@ class OnnxAdapter:
 
     def read(self, source: StrPath | bytes | onnx.ModelProto) -> Graph:
         """The graph of a model that ``save`` wrote: a path, bytes or a ModelProto; ``BadFile`` for any other."""
-        load_format()
         from snubridge_onnx.reader import read
 
         return read(source)
-
-
-def load_format() -> None:
-    """Import onnx, which writes and reads models, or raise ``MissingEngine``; the runtime alone cannot."""
-    try:
-        importlib.import_module("onnx")
-    except ImportError as error:
-        install = OnnxAdapter.requirement.install
-        raise MissingEngine(f"onnx: the package onnx does not import ({error}): pip install '{install}'") from error
 
 
 def refusals(graph: Graph, precision: str) -> tuple[str, ...]:
@@ -131,6 +123,8 @@ class OnnxProgram:
 
     def save(self, path: StrPath) -> None:
         """Write the .onnx file: ``onnxruntime.InferenceSession(path).run(None, {"<input>": (T, B, ...)})``."""
+        if Path(path).suffix != ".onnx":
+            raise BadFile(f"{path}: a model's file ends in .onnx")
         write_atomically(path, self._bytes)
 
 

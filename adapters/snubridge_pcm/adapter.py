@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
 
-from snubridge.bridge import ErrorModel, Requirement, Support, Trace, prepare
+from snubridge.bridge import Engine, ErrorModel, Requirement, Support, Trace, prepare
 from snubridge.errors import BadFile, BadInput, InvalidGraph, InvalidGraphFile
 from snubridge.ir.document import from_json
 from snubridge.ir.file import StrPath
@@ -73,8 +73,8 @@ class PcmAdapter:
     """Lowers to ``hardware.json`` + ``arrays.npz``, and reads them back bit for bit."""
 
     name = "pcm"
-    engine = "own"
-    requirement = Requirement("snubridge_pcm", "snubridge", "snubridge[pcm]")
+    engine: Engine = "own"
+    requirement = Requirement(("snubridge_pcm",), ("snubridge",), "snubridge[pcm]")
     support = Support.of_tables(NODES, resets=RESETS, g=G, h=H, over_time=OVER_TIME)
 
     def lower(self, graph: Graph, *, g_max_uS: float = 25.0) -> PcmProgram:

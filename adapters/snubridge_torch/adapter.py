@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from snubridge.bridge import ALWAYS, ErrorModel, Requirement, Support, Trace, prepare, wide_enough
-from snubridge.bridge.adapter import Engine
+from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, Support, Trace, prepare, wide_enough
+from snubridge.errors import BadFile, BadInput
 from snubridge.ir import Graph, Unit, save
 from snubridge.ir.file import StrPath
 from snubridge.ir.nodes import REDUCTIONS
@@ -24,8 +26,22 @@ class TorchProgram:
     """A graph as a torch module; ``save`` writes the graph's file, from which ``nn.to_module`` makes it anew."""
 
     graph: Graph
-    native: Network
     rounding: ErrorModel
+
+    @cached_property
+    def native(self) -> Network:
+        """The module, to train and to change; neither changes what ``run`` and ``save`` do."""
+        return self._made()
+
+    @cached_property
+    def _module(self) -> Network:
+        return self._made().requires_grad_(False)
+
+    def _made(self) -> Network:
+        from snubridge.nn import to_module
+
+        module = to_module(self.graph).eval()
+        return module.double() if self.rounding.precision == "float64" else module
 
     def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
         """Run the module, without gradients; see ``snubridge.simulate`` for the arguments."""
@@ -35,8 +51,11 @@ class TorchProgram:
         dtype = getattr(torch, self.rounding.precision)
         with torch.inference_mode():
             given = {name: torch.tensor(array, dtype=dtype) for name, array in run.inputs.items()}
-            recording, _ = self.native.evaluate(given)
-            outputs = self.native.outputs(recording, torch.tensor(run.lengths))
+            recording, _ = self._module.evaluate(given)
+            outputs = self._module.outputs(recording, torch.tensor(run.lengths))
+        for name, states in recording.states.items():
+            if not torch.isfinite(states).all():
+                raise BadInput(f"unit {name} overflows {self.rounding.precision}: scale the weights or the inputs down")
         return Trace.of_run(
             self.graph,
             run,
@@ -47,6 +66,8 @@ class TorchProgram:
 
     def save(self, path: StrPath) -> None:
         """Write the graph as a ``.safetensors`` file."""
+        if Path(path).suffix != ".safetensors":
+            raise BadFile(f"{path}: a graph's file ends in .safetensors; nn.to_module(sb.load(file)) is the module")
         save(self.graph, path)
 
 
@@ -55,7 +76,7 @@ class TorchAdapter:
 
     name = "torch"
     engine: Engine = "own"
-    requirement = Requirement("torch", "torch", "snubridge[torch]")
+    requirement = Requirement(("torch",), ("torch",), "snubridge[torch]")
 
     @property
     def support(self) -> Support:
@@ -67,8 +88,5 @@ class TorchAdapter:
 
     def lower(self, graph: Graph, *, precision: str | None = None) -> TorchProgram:
         """The graph as a module in evaluation mode, in float32 or float64."""
-        from snubridge.nn.network import to_module
-
         precision = wide_enough(self.name, graph, precision)
-        module = to_module(graph).eval()
-        return TorchProgram(graph, module.double() if precision == "float64" else module, ErrorModel(precision))
+        return TorchProgram(graph, ErrorModel(precision))

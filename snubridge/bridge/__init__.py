@@ -2,6 +2,7 @@
 
 from snubridge.bridge.adapter import ALWAYS as ALWAYS
 from snubridge.bridge.adapter import Adapter as Adapter
+from snubridge.bridge.adapter import Engine as Engine
 from snubridge.bridge.adapter import Program as Program
 from snubridge.bridge.adapter import Requirement as Requirement
 from snubridge.bridge.adapter import Support as Support

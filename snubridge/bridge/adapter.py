@@ -46,10 +46,10 @@ class Program(Protocol):
 class Requirement:
     """What has to be installed for an engine to run."""
 
-    module: str
-    """The module that is imported, say "onnxruntime"."""
-    distribution: str
-    """The distribution whose version a report states."""
+    modules: tuple[str, ...]
+    """The modules that have to import, say ("onnxruntime", "onnx")."""
+    distributions: tuple[str, ...]
+    """The distributions that have to be there; a report states the version of the first."""
     install: str
     """What to pass to ``pip install``, say "snubridge[onnx]"."""
 
@@ -107,13 +107,14 @@ ALWAYS: tuple[type[Node], ...] = (Input, Output, Unit)
 class Adapter(Protocol):
     """A plug-in, found by an entry point in the group ``snubridge.adapters``.
 
-    A module that holds an adapter must import without its engine; ``lower`` may import it.
-    An adapter that can read back has a method ``read(source, **options) -> Graph`` as well.
+    A module that holds an adapter must import without its engine; ``lower`` may import it. Two
+    attributes may be there: ``requirement`` (a ``Requirement``; without it the engine counts as
+    installed and no version is stated), and a method ``read(source, **options) -> Graph`` if it
+    can read back.
     """
 
     name: str
     engine: Engine
-    requirement: Requirement
 
     @property
     def support(self) -> Support:

@@ -14,7 +14,7 @@ from snubridge.ir.graph import Graph
 from snubridge.ir.rules import validate
 
 
-def export(graph: Graph, backend: str, **options: Any) -> Program:
+def export(graph: Graph, backend: str, /, **options: Any) -> Program:
     """Lower a graph to an engine.
 
     Raises ``InvalidGraph``, ``Unsupported`` with every reason, ``MissingEngine``, or ``BadInput``
@@ -35,7 +35,7 @@ def lower(adapter: Adapter, graph: Graph, options: Mapping[str, Any]) -> Program
     return adapter.lower(graph, **options)
 
 
-def import_graph(source: Any, backend: str, **options: Any) -> Graph:
+def import_graph(source: Any, backend: str, /, **options: Any) -> Graph:
     """Read back what an engine's file or object holds; what cannot be read exactly is refused."""
     adapter = find_adapter(backend)
     read: Callable[..., Graph] | None = getattr(adapter, "read", None)

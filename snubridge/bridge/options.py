@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
-
 from snubridge.errors import BadInput, Unsupported
 from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import NUMBERS
 
+SHORTEST, LONGEST = 1e-15, 1e15
+"""Seconds between which engines keep time: beyond, their clocks under- or overflow in long runs."""
+
 
 def time_step(backend: str, dt: float) -> float:
     """``dt`` in seconds, positive and finite; of engines that need one, though no spike depends on it."""
-    if isinstance(dt, bool) or not isinstance(dt, int | float) or not (math.isfinite(dt) and dt > 0):
-        raise BadInput(f"{backend}: dt={dt!r}; needed a positive number of seconds, say dt=1e-3")
+    if isinstance(dt, bool) or not isinstance(dt, int | float) or not SHORTEST <= dt <= LONGEST:
+        raise BadInput(f"{backend}: dt={dt!r:.60}; needed a positive number of seconds, say dt=1e-3")
     return float(dt)
 
 
 def wide_enough(backend: str, graph: Graph, precision: str | None) -> str:
     """The precision to compute in: the graph's by default, and never one that would round its parameters again."""
     chosen = graph.numbers.name if precision is None else precision
-    if chosen not in NUMBERS:
+    if not isinstance(chosen, str) or chosen not in NUMBERS:
         raise BadInput(f"{backend}: precision={precision!r}; give one of {', '.join(NUMBERS)}, or None for the graph's")
     if chosen == "float32" and graph.numbers.name == "float64":
         raise Unsupported(

@@ -4,7 +4,7 @@ A plan is JSON; its arrays lie beside it. An engine module (which imports its en
 nothing else) takes both, so that the module that is tested is the script that is exported.
 
     plan["numbers"]   "float32" | "float64": what inputs are rounded to on entry
-    plan["inputs"]    [{"name", "shape"}]
+    plan["inputs"]    [{"name", "shape", "low", "high", "fraction_bits"}]; the last three may be null
     plan["stops"]     [{"name", "kind": "input" | "relay" | "unit" | "output", "shape", "size"}],
                       in the order in which one step evaluates them; a unit also has
                       {"reset", "g": {"kind", ...}, "h": {"kind", ...}}
@@ -61,7 +61,11 @@ def draw_plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
     for bias in wiring.biases:
         arrays.setdefault(f"bias/{bias.node}", bias_vector(graph, bias.node))
         biases.append({"target": bias.target, "delay": bias.delay, "bias": f"bias/{bias.node}"})
-    inputs = [{"name": name, "shape": list(sizes[name])} for name in graph.of_kind(Input)]
+    limits = ("low", "high", "fraction_bits")
+    inputs = [
+        {"name": name, "shape": list(sizes[name]), **{limit: getattr(node, limit) for limit in limits}}
+        for name, node in graph.of_kind(Input).items()
+    ]
     return {"numbers": graph.numbers.name, "inputs": inputs, "stops": stops, "paths": paths, "biases": biases}, arrays
 
 

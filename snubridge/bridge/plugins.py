@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 from dataclasses import dataclass
 
-from snubridge.bridge.adapter import Adapter
+from snubridge.bridge.adapter import Adapter, Requirement
 from snubridge.errors import BadInput, MissingEngine
 
 GROUP = "snubridge.adapters"
@@ -49,28 +49,37 @@ def adapter(name: str) -> Adapter:
     return plugin.adapter
 
 
-def engine_version(adapter: Adapter) -> str:
-    """The version of the engine, or ``MissingEngine`` naming what to install; imports nothing."""
-    try:
-        return importlib.metadata.version(adapter.requirement.distribution)
-    except importlib.metadata.PackageNotFoundError:
-        needed = adapter.requirement
-        raise MissingEngine(
-            f"{adapter.name}: {needed.distribution} is not installed: pip install '{needed.install}'"
-        ) from None
+def engine_version(adapter: Adapter) -> str | None:
+    """The version of the engine (None if the adapter names no requirement); imports nothing.
+
+    ``MissingEngine`` says what to install.
+    """
+    needed: Requirement | None = getattr(adapter, "requirement", None)
+    if needed is None:
+        return None
+    versions: list[str] = []
+    for distribution in needed.distributions:
+        try:
+            versions.append(importlib.metadata.version(distribution))
+        except importlib.metadata.PackageNotFoundError:
+            raise MissingEngine(
+                f"{adapter.name}: {distribution} is not installed: pip install '{needed.install}'"
+            ) from None
+    return versions[0]
 
 
 def load_engine(adapter: Adapter) -> None:
     """Import the engine, or raise ``MissingEngine`` with the cause (a broken install is one)."""
-    version = engine_version(adapter)
-    try:
-        importlib.import_module(adapter.requirement.module)
-    except Exception as error:  # an engine may fail in its own way, AttributeError included
-        needed = adapter.requirement
-        raise MissingEngine(
-            f"{adapter.name}: {needed.distribution} {version} does not import ({_cause(error)}): "
-            f"pip install '{needed.install}' anew"
-        ) from error
+    engine_version(adapter)
+    needed: Requirement | None = getattr(adapter, "requirement", None)
+    for module in needed.modules if needed else ():
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # an engine may fail in its own way, AttributeError included
+            raise MissingEngine(
+                f"{adapter.name}: {module} does not import ({_cause(error)}): "
+                f"pip install '{needed.install if needed else module}' in a fresh environment"
+            ) from error
 
 
 def backends() -> dict[str, Adapter]:

@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike
 
 import snubridge.bridge.script_main as script_main
 from snubridge.bridge.planning import Plan, draw_plan
-from snubridge.errors import BadFile
+from snubridge.errors import BadFile, BadInput
 from snubridge.exactness import ErrorModel
 from snubridge.ir.document import to_json
 from snubridge.ir.file import StrPath, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import Array
+from snubridge.reference.archive import read_arrays
 from snubridge.reference.inputs import Inputs, prepare
 from snubridge.reference.trace import Trace
 
@@ -75,9 +76,14 @@ class ScriptProgram:
         run = prepare(self.graph, inputs, lengths, record)
         flat = {name: a.reshape(run.steps, run.samples, -1).astype(np.float64) for name, a in run.inputs.items()}
         plan, arrays = self._planned
-        shaped = script_main.shaped(  # type: ignore[no-untyped-call]  # see its head: plain numpy, no annotations
-            plan, self.module.run(plan, arrays, flat, run.record, **self.options)
-        )
+        try:
+            with np.errstate(under="ignore", over="raise", invalid="raise"):
+                recorded = self.module.run(plan, arrays, flat, run.record, **self.options)
+        except Exception as error:
+            if not _overflowed(error):
+                raise
+            raise BadInput("the engine overflowed: scale the weights or the inputs down") from error
+        shaped = script_main.shaped(plan, recorded)  # type: ignore[no-untyped-call]  # plain numpy, see its head
         groups: dict[str, dict[str, Array]] = {"spikes": {}, "states": {}, "outputs": {}}
         for key, values in shaped.items():
             group, _, name = key.partition("/")
@@ -89,6 +95,7 @@ class ScriptProgram:
         script = Path(path)
         if script.suffix != ".py":
             raise BadFile(f"{path}: a script ends in .py; its parameters go into the .npz beside it")
+        _demand_ours(script.with_suffix(".npz"))
         plan, arrays = self._planned
         stored = io.BytesIO()
         np.savez(stored, plan=np.array(to_json(plan)), **arrays)  # type: ignore[arg-type]  # keys, not numpy's option
@@ -102,3 +109,16 @@ class ScriptProgram:
             + f'\n\n\nif __name__ == "__main__":\n    main({run}, "{digest}")\n'
         )
         write_atomically(script, source.encode())
+
+
+def _demand_ours(parameters: Path) -> None:
+    """Parameters may replace parameters, and nothing else that lies there."""
+    if parameters.exists() and "plan" not in read_arrays(parameters):
+        raise BadFile(f"{parameters}: is there and holds no parameters of a script; move it, or name the script anew")
+
+
+def _overflowed(error: BaseException | None) -> bool:
+    """Whether numpy's FloatingPointError is behind an error, which an engine may have wrapped in its own."""
+    while error is not None and not isinstance(error, FloatingPointError):
+        error = error.__cause__
+    return error is not None

@@ -10,7 +10,11 @@ import numpy as np
 
 def read_inputs(path, plan):
     """{input: (T, B, size) float64} from an .npy (one input) or .npz (by name), rounded to the network's numbers."""
-    loaded = np.load(path, allow_pickle=False)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        loaded = loaded if isinstance(loaded, np.ndarray) else members(loaded)
+    except (OSError, ValueError, EOFError) as error:
+        raise SystemExit(f"{path}: cannot be read as an .npy or .npz file: {error}") from None
     names = [entry["name"] for entry in plan["inputs"]]
     if isinstance(loaded, np.ndarray):
         loaded = {names[0]: loaded} if len(names) == 1 else {}
@@ -26,10 +30,21 @@ def read_inputs(path, plan):
             rounded = array.astype(plan["numbers"]).astype(np.float64)
         if not np.isfinite(rounded).all():
             raise SystemExit(f"{path}: input {name} has values that are not finite in {plan['numbers']}")
+        low, high, bits = entry["low"], entry["high"], entry["fraction_bits"]
+        if (low is not None and rounded.min() < low) or (high is not None and rounded.max() > high):
+            raise SystemExit(f"{path}: input {name} has values outside of [{low}, {high}]")
+        if bits is not None and (np.ldexp(rounded, bits) % 1).any():
+            raise SystemExit(f"{path}: input {name} has values that are no multiple of 2^-{bits}")
         arrays[name] = rounded.reshape(*array.shape[:2], -1)
     if len({array.shape[:2] for array in arrays.values()}) != 1:
         raise SystemExit(f"{path}: the inputs differ in steps or samples")
     return arrays
+
+
+def members(archive):
+    """The arrays of an .npz by their exact names: NpzFile drops a trailing .npy, and may take one for another."""
+    names = archive.zip.namelist()
+    return {name.removesuffix(".npy"): np.lib.format.read_array(archive.zip.open(name)) for name in names}
 
 
 def shaped(plan, recorded):
@@ -52,10 +67,14 @@ def main(run, parameters_sha256):
     if len(sys.argv) != 3:
         raise SystemExit(f"usage: python {sys.argv[0]} inputs.npy trace.npz")
     parameters = pathlib.Path(__file__).with_suffix(".npz")
+    if not parameters.is_file():
+        raise SystemExit(f"{parameters} is missing: the parameters lie beside the script, under its name")
+    if not pathlib.Path(sys.argv[2]).absolute().parent.is_dir():
+        raise SystemExit(f"{sys.argv[2]}: the folder does not exist; make it first")
     if hashlib.sha256(parameters.read_bytes()).hexdigest() != parameters_sha256:
         raise SystemExit(f"{parameters} was not exported with this script: export both anew")
     with np.load(parameters, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files}
+        arrays = members(stored)
     plan = json.loads(str(arrays.pop("plan")))
     inputs = read_inputs(sys.argv[1], plan)
     trace = shaped(plan, run(plan, arrays, inputs))

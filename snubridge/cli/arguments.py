@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from snubridge.errors import BadInput
+from snubridge.errors import BadFile, BadInput
 from snubridge.ir.document import from_json
 from snubridge.ir.numbers import Array
 from snubridge.reference.archive import read, read_array
@@ -58,12 +57,24 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def options_by_backend(args: argparse.Namespace, backends: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """``--option BACKEND.KEY=VALUE`` pairs, for ``verify``: each backend with its own."""
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in backends}
+    for pair in args.option:
+        backend, dot, rest = pair.partition(".")
+        if not dot or backend not in chosen:
+            raise BadInput(
+                f"--option {pair!r}: BACKEND.KEY=VALUE is needed, of {', '.join(chosen) or 'a backend in --on'}"
+            )
+        chosen[backend][1].update(options(argparse.Namespace(option=[rest])))
+    return chosen
+
+
 def _value(text: str) -> Any:
     try:
-        json.loads(text)
-    except ValueError:
+        return from_json(text)
+    except BadFile:
         return text
-    return from_json(text)
 
 
 def names(text: str) -> list[str]:

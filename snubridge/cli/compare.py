@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import Any
 
 from snubridge.reference.trace import Trace
 from snubridge.verification.comparison import compare
-from snubridge.verification.report import table
+from snubridge.verification.report import jsonable, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
         "equal": comparison.equal,
         "differing": comparison.differing,
         "first": None if comparison.first is None else comparison.first._asdict(),
-        "parts": [asdict(part) | {"first": part.first and part.first._asdict()} for part in parts],
+        "parts": [jsonable(part) for part in parts],
     }
     body = [
         (part.name, part.kind, f"{part.compared:,}", f"{part.spikes:,}", f"{part.differing:,}", _where(part.first))

@@ -8,10 +8,13 @@ Brian2, Nengo, ONNX Runtime, a PCM crossbar description and torch, and leaves ev
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from snubridge.bridge.plugins import adapter as find_adapter
+from snubridge.bridge.plugins import load_engine
 from snubridge.errors import BadFile, BadInput, MissingEngine
 
 
@@ -28,12 +31,18 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     for name in ("epochs", "samples"):
         if getattr(args, name) < 1:
             raise BadInput(f"--{name} {getattr(args, name)}: at least 1 is needed")
+    if not 0 <= args.seed < 2**63:
+        raise BadInput(f"--seed {args.seed}: an integer from 0 to 2^63 - 1 is needed")
     music = _music()
     out = Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadFile(f"{out}: cannot be made: {error.strerror}") from None
+    if not os.access(out, os.W_OK):
+        raise BadFile(f"{out}: is not writable")
+    for name in music.FLOAT64:
+        load_engine(find_adapter(name))  # said now, not after the training
     progress = sys.stderr.isatty()
     demo = music.run(
         out,
@@ -56,7 +65,7 @@ def _music() -> Any:
         import torch  # noqa: F401
         import tqdm  # noqa: F401
     except ImportError as error:
-        raise MissingEngine(f"{error.name} is not installed: pip install 'snubridge[all]'") from None
+        raise MissingEngine(f"{error.name or error} is not installed: pip install 'snubridge[all]'") from None
     from snubridge.demo import music
 
     return music

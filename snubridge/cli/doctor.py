@@ -11,7 +11,7 @@ from snubridge.bridge.plugins import Plugin, engine_version, load_engine, plugin
 from snubridge.errors import MissingEngine
 from snubridge.verification.report import table
 
-LIBRARIES = ("numpy", "safetensors", "matplotlib", "music21")
+LIBRARIES = ("numpy", "safetensors", "matplotlib", "music21", "tqdm")
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:

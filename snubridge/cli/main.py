@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     for name, module in VERBS.items():
         summary = (module.__doc__ or "").splitlines()[0]
         verb = verbs.add_parser(name, help=summary, description=module.__doc__)
+        verb.add_argument("--traceback", action="store_true", help="of an unforeseen error, show where it comes from")
         verb.add_argument("--json", action="store_true", help="print one JSON object on standard output")
         module.add_arguments(verb)
         verb.set_defaults(verb=module)
@@ -82,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has gone: that is its right
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except Exception as error:  # a fault of ours or of an engine: one line, and the rest on request
+        if args.traceback:
+            raise
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"snubridge {args.command}: unforeseen {cause[:300]}; --traceback shows where", file=sys.stderr)
+        return REFUSED
     return status
 
 

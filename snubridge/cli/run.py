@@ -38,4 +38,8 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     arrays = trace.arrays()
     document = {"backend": args.on, "out": args.out, "spikes": arguments.total(arrays)}
     document["arrays"] = arguments.described(arrays)
-    return 0, document, f"{args.out}: {arguments.total(arrays):,} spikes of {len(trace.spikes)} units, from {args.on}"
+    return (
+        0,
+        document,
+        f"{args.out}: {arguments.total(arrays):,} spikes in {', '.join(trace.spikes) or 'no unit'}, from {args.on}",
+    )

@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_graph(parser)
     arguments.add_inputs(parser)
     parser.add_argument("--on", metavar="A,B,...", help="the backends; default: all that are installed")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="BACKEND.KEY=VALUE",
+        help="an option of a backend in --on, say onnx.precision=float64; may be repeated",
+    )
     parser.add_argument("--report", metavar="REPORT.json", help="also write the report: .json or .txt")
 
 
@@ -25,7 +32,9 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     if args.report is not None and arguments.parent_exists(args.report).suffix not in (".json", ".txt"):
         raise BadInput(f"--report {args.report}: a report is written as .json or .txt")
     graph = load(args.graph)
-    backends = None if args.on is None else arguments.names(args.on)
+    named = [] if args.on is None else arguments.names(args.on)
+    chosen = arguments.options_by_backend(args, named)
+    backends = None if args.on is None else chosen
     report = verify_traces(
         graph, arguments.inputs(args), backends, lengths=arguments.lengths(args), progress=_progress
     ).report

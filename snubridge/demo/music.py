@@ -10,8 +10,8 @@ from typing import Any
 
 from snubridge import nn
 from snubridge.bridge.lowering import export
-from snubridge.demo.chorales import batch, load_chorales
-from snubridge.demo.training import KEYS, Trained, train
+from snubridge.demo.chorales import KEYS, batch, load_chorales
+from snubridge.demo.training import Trained, train
 from snubridge.exactness import smallest_margin
 from snubridge.ir.file import save, write_atomically
 from snubridge.ir.graph import Graph
@@ -129,5 +129,5 @@ def _write(out: Path, graph: Graph, inputs: Any, lengths: Any, demo: Demo, verif
         traces=verification.traces,
         unit="0",
         sample=0,
-        title="One held-out chorale, 150 spiking neural units, five engines",
+        title="One held-out chorale, 150 spiking neurons, five engines",
     )

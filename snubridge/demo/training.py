@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from snubridge import nn
-from snubridge.demo.chorales import batch
+from snubridge.demo.chorales import KEYS, batch
 from snubridge.ir import ReLU
 from snubridge.ir.numbers import Array
 
-KEYS, UNITS = 88, 150
+UNITS = 150
 BATCH, LEARNING_RATE, DROPOUT = 32, 8e-3, 0.1
 
 

@@ -45,7 +45,7 @@ def load(path: StrPath) -> Graph:
         raise BadFile(f"{path}: {error}") from None
     except InvalidGraph as error:
         raise InvalidGraphFile(str(path), error.breaches) from None
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BadFile(f"{path}: not a readable safetensors file: {error}") from None
     try:
         validate(graph)
@@ -69,15 +69,26 @@ def _description(data: bytes) -> str:
 
 def read_bytes(path: StrPath) -> bytes:
     """The whole file, or ``BadFile`` with the place and the cause."""
+    source = _path(path)
+    if source.exists() and not source.is_file() and not source.is_dir():
+        raise BadFile(f"{path}: is no regular file")  # a pipe would be waited for without end
     try:
-        return Path(path).read_bytes()
+        return source.read_bytes()
     except OSError as error:
         raise BadFile(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def _path(path: StrPath) -> Path:
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
+        raise BadFile(f"{path!r:.60}: is no path")
+    return Path(path)
+
+
 def write_atomically(path: StrPath, data: bytes) -> None:
     """Write beside the target and rename: whoever reads finds the old file or the new one, whole."""
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(_path(path)))
+    if not target.name or (target.exists() and not target.is_file()):
+        raise BadFile(f"{path}: is no regular file, and is not replaced by one")
     beside = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}.partial")
     try:
         try:

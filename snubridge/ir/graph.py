@@ -59,6 +59,8 @@ class Graph:
             }
         )
         self.edges: tuple[Edge, ...] = tuple(edges)
+        if not isinstance(metadata, Mapping):
+            raise InvalidGraph([Breach("metadata", f"a {type(metadata).__name__}", "a mapping", "Pass a dict.")])
         try:
             self._metadata = copy.deepcopy(dict(metadata))
         except RecursionError:
@@ -106,6 +108,15 @@ class Graph:
                 digest.update(array.tobytes())
         return digest.hexdigest()
 
+    def __copy__(self) -> Graph:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Graph:
+        return self  # frozen: a copy could never differ
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (dict(self.nodes), self.edges, self.numbers, self._metadata)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Graph):
             return NotImplemented
@@ -122,3 +133,8 @@ class Graph:
     def __repr__(self) -> str:
         lines = [f"  {name}: {node}" for name, node in self.nodes.items()]
         return "\n".join([f"Graph({self.numbers}", *lines, *(f"  {edge}" for edge in self.edges), ")"])
+
+
+def _rebuilt(nodes: dict[str, Node], edges: tuple[Edge, ...], numbers: Numbers, metadata: dict[str, Any]) -> Graph:
+    """What unpickling calls; rounding again changes nothing."""
+    return Graph(nodes, edges, numbers=numbers, metadata=metadata)

@@ -38,6 +38,8 @@ def _parameter(value: ArrayLike) -> Array:
         array = np.array(value, order="C")
     except ValueError:  # ragged nested sequences
         array = np.empty((), dtype=object)
+    if isinstance(value, np.ma.MaskedArray):  # its mask would be lost
+        array = np.empty((), dtype=object)
     array.setflags(write=False)
     return array
 
@@ -90,7 +92,7 @@ class Node:
             return NotImplemented
         mine, theirs = self.arrays(), other.arrays()
         return (
-            self.settings() == other.settings()
+            repr(self.settings()) == repr(other.settings())  # so that 0.0 and -0.0 differ, as in the digest
             and mine.keys() == theirs.keys()
             and all(_same_bits(mine[name], theirs[name]) for name in mine)
         )
@@ -116,7 +118,10 @@ def _brief(value: Any) -> str:
 def _rounded_scalar(value: Any, numbers: Numbers) -> Any:
     if value is None or not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         return value
-    return float(numbers.round(np.asarray(value)))
+    try:
+        return float(numbers.round(np.asarray(float(value))))
+    except OverflowError:  # an integer beyond all floats: left to the rules
+        return value
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)

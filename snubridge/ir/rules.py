@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +68,11 @@ def _whole(value: Any, least: int) -> bool:
 
 
 def _real(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    """A number that a float can hold, finite."""
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return False
+    magnitude: Any = abs(value)
+    return bool(magnitude <= sys.float_info.max)  # false for what is not a number
 
 
 def _has_input(graph: Graph) -> Iterator[Breach]:
@@ -181,8 +187,8 @@ def _unit_values(graph: Graph) -> Iterator[Breach]:
                 "Reset.NONE: a leaky integrator has no spike to reset it",
                 "Pass reset=sb.Reset.NONE.",
             )
-        if isinstance(node.g, LeakyReLU) and not (_real(node.g.slope) and np.isfinite(node.g.slope)):
-            yield Breach(f"{place}, g", f"slope {node.g.slope!r}", "a finite number", "Fix the slope.")
+        if isinstance(node.g, LeakyReLU) and not _real(node.g.slope):
+            yield Breach(f"{place}, g", f"slope {node.g.slope!r:.60}", "a finite number", "Fix the slope.")
         if isinstance(node.h, Step) and not isinstance(node.h.at_threshold, bool):
             yield Breach(f"{place}, h", f"at_threshold {node.h.at_threshold!r}", "True or False", "Fix the flag.")
 
@@ -196,8 +202,8 @@ def _input_values(graph: Graph) -> Iterator[Breach]:
             yield Breach(f"{place}, shape", _shown(node.shape), needed, "Write sb.Input((88,)), say.")
         for field in ("low", "high"):
             value = getattr(node, field)
-            if value is not None and not (_real(value) and np.isfinite(value)):
-                yield Breach(f"{place}, {field}", repr(value), "a finite number or None", "Fix the range.")
+            if value is not None and not _real(value):
+                yield Breach(f"{place}, {field}", _shown(value), "a finite number or None", "Fix the range.")
         if _real(node.low) and _real(node.high) and node.low > node.high:  # type: ignore[operator]  # both are real here
             yield Breach(f"{place}, low", f"{node.low} > high {node.high}", "low <= high", "Swap them.")
         if node.fraction_bits is not None and not (_whole(node.fraction_bits, 0) and node.fraction_bits <= 52):
@@ -206,7 +212,9 @@ def _input_values(graph: Graph) -> Iterator[Breach]:
 
 def _reductions(graph: Graph) -> Iterator[Breach]:
     for place, node in _nodes(graph):
-        if isinstance(node, Output) and node.over_time is not None and node.over_time not in REDUCTIONS:
+        if isinstance(node, Output) and not (
+            node.over_time is None or (isinstance(node.over_time, str) and node.over_time in REDUCTIONS)
+        ):
             needed = f"None or one of {', '.join(REDUCTIONS)}"
             yield Breach(f"{place}, over_time", _shown(node.over_time), needed, "Fix the reduction.")
 
@@ -247,7 +255,7 @@ def _sound_edges(graph: Graph) -> tuple[Edge, ...]:
 
 
 def _connected(graph: Graph) -> Iterator[Breach]:
-    targets = {edge.target for edge in graph.edges if isinstance(edge, Edge)}
+    targets = {edge.target for edge in graph.edges if isinstance(edge, Edge) and isinstance(edge.target, str)}
     for name, node in graph.nodes.items():
         if isinstance(node, Node) and not isinstance(node, Input) and name not in targets:
             yield Breach(f"node {_shown(name)}", "no incoming edge", "at least one", "Connect it or remove it.")
@@ -273,8 +281,10 @@ def _shapes(graph: Graph) -> Iterator[Breach]:
     found, breaches = infer_shapes(graph.nodes, graph.edges)
     yield from breaches
     for name, shape in found.items():
-        if np.prod(shape, dtype=np.float64) > MAX_VALUES:
-            yield Breach(f"node {name}", f"shape {shape}", f"at most {MAX_VALUES} values a sample", "Make it smaller.")
+        if math.prod(shape) > MAX_VALUES:
+            yield Breach(
+                f"node {name}", f"shape {shape!s:.60}", f"at most {MAX_VALUES} values a sample", "Make it smaller."
+            )
 
 
 def _metadata(graph: Graph) -> Iterator[Breach]:

@@ -31,10 +31,10 @@ class Sequential(torch.nn.Module):
         return len(self._modules)
 
     def __getitem__(self, index: int) -> torch.nn.Module:
-        return list(self.children())[index]
+        return list(self)[index]
 
     def __iter__(self) -> Iterator[torch.nn.Module]:
-        return self.children()
+        return (layer for layer in self._modules.values() if layer is not None)  # children() leaves out repetitions
 
     def forward(self, x: Tensor, states: Sequence[Any] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """x (T, B, features) through all layers; the states after the last step, one per layer."""
@@ -43,10 +43,15 @@ class Sequential(torch.nn.Module):
         elif len(states) != len(self):
             raise BadInput(f"states: {len(states)} entries for {len(self)} layers")
         after: list[Any] = []
-        for layer, state in zip(self.children(), states, strict=True):
+        for layer, state in zip(self, states, strict=True):
             if isinstance(layer, Unit | Sequential):
                 x, new = layer(x, state)
             else:
                 x, new = layer(x), None
+                if isinstance(x, tuple | list | dict):
+                    raise BadInput(
+                        f"layer {len(after)}, a {type(layer).__name__}, returns a {type(x).__name__}; "
+                        "only layers of snubridge.nn may return a state"
+                    )
             after.append(new)
         return x, tuple(after)

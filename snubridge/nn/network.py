@@ -29,7 +29,7 @@ from snubridge.ir import (
     validate,
 )
 from snubridge.ir.numbers import Array
-from snubridge.nn.kernels import Dynamics, State, scan, step
+from snubridge.nn.kernels import Dynamics, State, clamped, scan, step
 from snubridge.nn.surrogates import Surrogate, TanhDerivative
 
 Values = Mapping[str, Tensor]
@@ -158,7 +158,7 @@ class Network(torch.nn.Module):
 
     def _decay(self, name: str) -> Tensor:
         decay = self.parameter(name, "decay")
-        return decay.clamp(0, 1) if self.learn_decay else decay
+        return clamped(decay) if self.learn_decay else decay
 
     def forward(
         self,
@@ -191,11 +191,22 @@ class Network(torch.nn.Module):
         if inputs.keys() != set(names):
             raise BadInput(f"x: values for {sorted(inputs)}; the network's inputs are {names}")
         for name, value in inputs.items():
+            if not isinstance(value, Tensor):
+                raise BadInput(f"input {name}: a {type(value).__name__}; a tensor is needed")
             if value.shape[2:] != self._shapes[name] or value.ndim != 2 + len(self._shapes[name]):
                 needed = f"(T, B, {', '.join(map(str, self._shapes[name]))})"
                 raise BadInput(f"input {name}: shape {tuple(value.shape)}; needed {needed}")
+        sizes = {tuple(value.shape[:2]) for value in inputs.values()}
+        if len(sizes) > 1 or 0 in next(iter(sizes)):
+            raise BadInput(
+                f"inputs of (T, B) {sorted(sizes)}; all the same, at least one step and one sample, are needed"
+            )
         sample = next(iter(inputs.values()))
         before = self._initial(sample) if state is None else state
+        if not isinstance(before, NetworkState) or any(
+            held.s.shape[0] != sample.shape[1] for held in before.units.values()
+        ):
+            raise BadInput(f"state: the NetworkState of a run with these {sample.shape[1]} samples is needed")
         recording = Recording(values=inputs)
         for part in self._parts:
             if len(part) == 1 and all(edge.source != part[0] for edge in self._graph.incoming[part[0]]):

@@ -77,11 +77,16 @@ def spike(v: Tensor, surrogate: Surrogate, at_threshold: bool = False) -> Tensor
 
 
 class _Spike(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, v: Tensor, surrogate: Surrogate, tie: bool) -> Tensor:
-        ctx.save_for_backward(v)
-        ctx.surrogate = surrogate
+    def forward(v: Tensor, surrogate: Surrogate, tie: bool) -> Tensor:
         return (v >= 0 if tie else v > 0).to(v.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Surrogate, bool], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.surrogate = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

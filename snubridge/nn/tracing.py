@@ -7,11 +7,14 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import fx
+from torch.fx._symbolic_trace import _assert_is_none
 
+from snubridge.bridge import shapes
 from snubridge.errors import BadInput, Unsupported
 from snubridge.ir import Edge, Float32, Float64, Graph, Input, Linear, Node, Numbers, Output, validate
 from snubridge.ir import Unit as UnitNode
@@ -19,13 +22,18 @@ from snubridge.ir.numbers import Array
 from snubridge.nn.network import Network
 from snubridge.nn.units import SNU, Unit
 
+LAYERS = (torch.nn.Linear, Unit, SNU)
+"""Layers that become nodes. Exactly these: a subclass may compute anything."""
 NEAREST = {
-    "MaxPool2d": "AvgPool2d",
-    "ReLU": "a unit with g=ReLU(), h=Identity(), reset=Reset.NONE, decay 0",
-    "LSTM": "nn.SNU with recurrent=True",
-    "GRU": "nn.SNU with recurrent=True",
-    "RNN": "nn.SNU with recurrent=True",
-    "Sequential": "nn.Sequential, which threads the states",
+    "MaxPool2d": "the nearest that a graph can say is AvgPool2d; pools are not captured yet",
+    "AvgPool2d": "a graph can say it (snubridge.AvgPool2d), but pools are not captured yet",
+    "Conv2d": "a graph can say it (snubridge.Conv2d), but convolutions are not captured yet",
+    "ReLU": "the same is nn.Unit(shape, decay=0, threshold=0, learn_threshold=False, g=ReLU(), h=Identity(), "
+    "reset=Reset.NONE)",
+    "LSTM": "the nearest is nn.SNU with recurrent=True",
+    "GRU": "the nearest is nn.SNU with recurrent=True",
+    "RNN": "the nearest is nn.SNU with recurrent=True",
+    "Network": "capture it alone, not within another module",
 }
 """What to take instead of a layer that cannot be captured."""
 IDENTITIES = (torch.nn.Identity, torch.nn.Dropout, torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.AlphaDropout)
@@ -62,11 +70,21 @@ class _Refused(Exception):
     """One reason, with its place."""
 
 
+class _Proxy(fx.Proxy):
+    """Tells ``a += b``, which changes what other names of a see, from ``a + b``: torch.fx by itself does not."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
 class _Tracer(fx.Tracer):
     """Leaves: our units, and the layers of torch.nn; everything else is traced into."""
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in (Unit, SNU, Network) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Unit | Network) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Root(torch.nn.Module):
@@ -84,15 +102,22 @@ def capture(module: torch.nn.Module, input_shape: int | tuple[int, ...]) -> Grap
     """The graph of a torch module, as it computes in evaluation; the module is left as it was.
 
     ``input_shape``: the shape of one sample at one step, without T and B. Takes ``nn.SNU``,
-    ``nn.Unit``, ``nn.Sequential``, ``torch.nn.Linear``, Dropout (the identity), ``nn.to_module``'s
-    networks, and any module whose ``forward`` passes one value through such layers, adding
-    values where it likes. Parameters are float32 or float64, all the same.
+    ``nn.Unit``, ``nn.Sequential``, ``torch.nn.Linear``, Dropout (the identity), a network made by
+    ``nn.to_module``, and any module whose ``forward`` passes one value through such layers (not
+    through such a network), adding values where it likes. Parameters are float32 or float64, all
+    the same.
 
     Raises ``Unsupported`` naming by path everything that cannot be taken, and ``InvalidGraph``.
     """
     if not isinstance(module, torch.nn.Module):
         raise BadInput(f"capture takes a torch module, not a {type(module).__name__}")
-    shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
+    shape = (input_shape,) if isinstance(input_shape, int) else input_shape
+    if not isinstance(shape, tuple | list):
+        raise BadInput(f"input_shape={input_shape!r}: an integer or a tuple, without time and batch, is needed")
+    shape = tuple(shape)
+    tampered = list(_tampered(module))
+    if tampered:
+        raise Unsupported("capture", tampered)
     if type(module) is Network:
         graph = module.graph()
         if [node.shape for node in graph.of_kind(Input).values()] != [shape]:
@@ -100,9 +125,20 @@ def capture(module: torch.nn.Module, input_shape: int | tuple[int, ...]) -> Grap
             raise BadInput(f"input_shape {shape}: the network's inputs have the shapes {found}")
         return graph
     root = _Root(module) if _Tracer().is_leaf_module(module, "") else module
-    graph = _Capture(root, shape, _traced(root)).graph()
-    validate(graph)
-    return graph
+    return _Capture(type(module).__name__, root, shape, _traced(root)).graph()
+
+
+def _tampered(module: torch.nn.Module) -> Iterator[str]:
+    """What changes values behind ``forward``'s back, where no trace shows it."""
+    everywhere = torch.nn.modules.module
+    if everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks:
+        yield "global forward hooks are registered, which may change any value; remove them before capturing"
+    for path, child in module.named_modules():
+        place = path or type(module).__name__
+        if child._forward_hooks or child._forward_pre_hooks:
+            yield f"{place}: has forward hooks, which may change its values; remove them before capturing"
+        if "forward" in vars(child):
+            yield f"{place}: its forward is replaced on the instance; define it in a class"
 
 
 @contextmanager
@@ -136,6 +172,7 @@ def _traced(module: torch.nn.Module) -> fx.Graph:
 class _Capture:
     """Builds the graph backwards from what ``forward`` returns."""
 
+    name: str
     root: torch.nn.Module
     shape: tuple[int, ...]
     traced: fx.Graph
@@ -144,6 +181,7 @@ class _Capture:
     reasons: list[str] = field(default_factory=list)
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     time_axes: dict[str, bool] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def graph(self) -> Graph:
         """The graph, or every reason why there is none."""
@@ -151,9 +189,11 @@ class _Capture:
         needed = self._needed()
         for node in self.traced.nodes:
             if node not in needed:
+                self._pass_over(node)
                 continue
             try:
-                values[node] = self._value(node, [self._resolve(a, values) for a in node.args], values)
+                args = [fx.node.map_arg(a, values.__getitem__) for a in (*node.args, *node.kwargs.values())]
+                values[node] = self._value(node, args)
             except _Refused as refused:
                 self.reasons.append(str(refused))
                 values[node] = _Lost()
@@ -162,7 +202,22 @@ class _Capture:
             self.reasons.append(f"layers differ in batch_first: {self.time_axes}; make them alike")
         if self.reasons:
             raise Unsupported("capture", self.reasons)
-        metadata = {"captured": {"module": type(self.root).__name__, "torch": torch.__version__}}
+        graph = Graph(self.nodes, self.edges, numbers=numbers)
+        validate(graph)
+        found = shapes(graph)
+        wrong = [
+            f"{name}: a unit of shape {shape} receives {found[name]}"
+            for name, shape in self.shapes.items()
+            if found[name] != shape
+        ]
+        if wrong:
+            raise Unsupported("capture", wrong)
+        metadata = {
+            "captured_from": self.name,
+            "torch": torch.__version__,
+            "snubridge": version("snubridge"),
+            "sha256": graph.digest,
+        }
         return Graph(self.nodes, self.edges, numbers=numbers, metadata=metadata)
 
     def _needed(self) -> set[fx.Node]:
@@ -176,16 +231,21 @@ class _Capture:
                 waiting.extend(node.all_input_nodes)
         return needed
 
-    def _resolve(self, argument: Any, values: dict[fx.Node, Any]) -> Any:
-        return fx.node.map_arg(argument, values.__getitem__)
+    def _pass_over(self, node: fx.Node) -> None:
+        """Leave out what nothing depends on, unless it may change a value in place."""
+        if node.op in ("placeholder", "get_attr", "output") or node.target in (operator.getitem, _assert_is_none):
+            return
+        if node.op == "call_module" and type(self.root.get_submodule(str(node.target))) in (*LAYERS, *IDENTITIES):
+            return
+        self.reasons.append(f"{_place(node)}: {_name(node)} may change a value in place; assign its result")
 
-    def _value(self, node: fx.Node, args: list[Any], values: dict[fx.Node, Any]) -> Any:
+    def _value(self, node: fx.Node, args: list[Any]) -> Any:
         if node.op == "placeholder":
             return _Sum((self._add("input", Input(self.shape), ()),))
         if node.op == "output":
             return self._output(args[0])
         if node.op == "call_module":
-            return self._layer(str(node.target), node, args)
+            return self._layer(str(node.target), args)
         if any(isinstance(argument, _Lost) for argument in args):
             return _Lost()
         if node.op == "call_function" and node.target is operator.getitem and isinstance(args[0], _Stateful):
@@ -194,28 +254,33 @@ class _Capture:
             return _Sum((args[0].unit,)) if args[1] == 0 else _State(args[0].unit)
         if node.target in (operator.add, operator.iadd, torch.add, "add") and not node.kwargs:
             return self._added(node, args)
-        what = f"attribute {node.target}" if node.op == "get_attr" else getattr(node.target, "__name__", node.target)
-        raise _Refused(f"{_place(node)}: {what} cannot be captured; use layers of snubridge.nn, Linear, and +")
+        if node.target is torch.nn.functional.dropout and _training(node) is False:
+            return args[0]
+        raise _Refused(f"{_place(node)}: {_name(node)} cannot be captured; use layers of snubridge.nn, Linear, and +")
 
     def _added(self, node: fx.Node, args: list[Any]) -> _Sum:
         if not all(isinstance(argument, _Sum) for argument in args):
             raise _Refused(f"{_place(node)}: a sum with a constant or a state; use a Linear with bias, or a threshold")
+        if node.target is operator.iadd and len(node.all_input_nodes[0].users) > 1:
+            raise _Refused(f"{_place(node)}: += changes a value that is used elsewhere too; write a = a + b")
         terms = tuple(term for argument in args for term in argument.terms)
         if len(set(terms)) < len(terms):
             raise _Refused(f"{_place(node)}: a value added to itself; double the weight instead")
         return _Sum(terms)
 
-    def _layer(self, path: str, node: fx.Node, args: list[Any]) -> Any:
+    def _layer(self, path: str, args: list[Any]) -> Any:
         layer = self.root.get_submodule(path)
-        if type(layer) not in (*IDENTITIES, torch.nn.Linear, Unit, SNU):
-            nearest = NEAREST.get(type(layer).__name__)
-            remedy = f"the nearest that can is {nearest}" if nearest else "take layers of snubridge.nn and Linear"
+        if type(layer) not in (*IDENTITIES, *LAYERS):
+            remedy = NEAREST.get(type(layer).__name__, "take layers of snubridge.nn and Linear")
+            if isinstance(layer, Unit):
+                remedy = "a subclass may compute anything; take nn.Unit or nn.SNU itself"
             raise _Refused(f"{path}: a {type(layer).__name__} cannot be captured; {remedy}")
-        if layer._forward_hooks or layer._forward_pre_hooks:
-            raise _Refused(f"{path}: has forward hooks, which may change its values; remove them before capturing")
-        given = [a for a in (*args, *node.kwargs.values()) if a is not None]
+        given = [argument for argument in args if argument is not None]
         if any(isinstance(value, _Lost) for value in given):
             return _Lost()
+        if given and isinstance(given[0], _Stateful):
+            pair = f"the pair (y, state) of {given[0].unit}"
+            raise _Refused(f"{path}: receives {pair}; pass y on, or put the layers into nn.Sequential, which does")
         if len(given) != 1 or not isinstance(given[0], _Sum):
             what = "a given state" if type(layer) in (Unit, SNU) else "something else than one value"
             raise _Refused(f"{path}: called with {what}; capture starts from rest, with the value alone")
@@ -239,6 +304,7 @@ class _Capture:
             h=dynamics.h,
         )
         unit = self._add(path, node, terms)
+        self.shapes[unit] = layer.shape
         if type(layer) is SNU and layer.recurrent is not None:
             weight = Linear(self._array(f"{path}.recurrent", layer.recurrent))
             recurrent = self._add(f"{path}.recurrent", weight, ())
@@ -288,6 +354,16 @@ def _flat(value: Any) -> Iterator[Any]:
         yield from _flat(list(value.values()))
     else:
         yield value
+
+
+def _name(node: fx.Node) -> str:
+    what = getattr(node.target, "__name__", node.target)
+    return f"attribute {what}" if node.op == "get_attr" else str(what)
+
+
+def _training(node: fx.Node) -> Any:
+    """The argument ``training`` of a call of ``torch.nn.functional.dropout``."""
+    return node.kwargs["training"] if "training" in node.kwargs else node.args[2] if len(node.args) > 2 else True
 
 
 def _place(node: fx.Node) -> str:

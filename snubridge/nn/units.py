@@ -19,7 +19,7 @@ from snubridge.ir.functions import (
     StateFunction,
     Step,
 )
-from snubridge.nn.kernels import Dynamics, State, choose, scan
+from snubridge.nn.kernels import Dynamics, State, choose, clamped, scan
 from snubridge.nn.surrogates import Surrogate, TanhDerivative
 
 
@@ -33,7 +33,8 @@ class Unit(torch.nn.Module):
     (B, T, *shape).
 
     ``shape``            an integer or a tuple: the neurons of one sample
-    ``decay``            in [0, 1], one value or one per neuron; learned (and clamped) with ``learn_decay``
+    ``decay``            in [0, 1], one value or one per neuron; learned with ``learn_decay`` (clamped to [0, 1];
+                         beyond it, gradients that lead back still pass)
     ``threshold``        the paper's -b, one value or one per neuron; learned by default, per neuron
     ``reset, g, h``      as in ``snubridge.Unit``
     ``surrogate``        stands for the derivative of the step; the derivative of tanh by default
@@ -59,7 +60,7 @@ class Unit(torch.nn.Module):
         self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if not self.shape or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in self.shape):
             raise BadInput(f"shape={shape!r}: an integer or a tuple of integers, each at least 1, is needed")
-        _check_dynamics(reset, g, h)
+        _check_dynamics(reset, g, h, surrogate)
         self.dynamics = Dynamics(reset, g, h, surrogate)
         self.batch_first = batch_first
         self.kernel = choose(kernel)
@@ -72,7 +73,10 @@ class Unit(torch.nn.Module):
             raise BadInput(f"decay={decay!r}: values in [0, 1] are needed")
 
     def _hold(self, name: str, value: ArrayLike | Tensor, learned: bool) -> None:
-        tensor = torch.as_tensor(value).detach().to(torch.get_default_dtype()).clone()
+        try:
+            tensor = torch.as_tensor(value).detach().to(torch.get_default_dtype()).clone()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BadInput(f"{name}={value!r:.60}: numbers are needed ({error})") from None
         if tensor.ndim and tensor.shape != self.shape:
             raise BadInput(f"{name}: shape {tuple(tensor.shape)}; one value or one per neuron {self.shape} is needed")
         if not bool(torch.isfinite(tensor).all()):
@@ -85,7 +89,7 @@ class Unit(torch.nn.Module):
     @property
     def effective_decay(self) -> Tensor:
         """The decay that the dynamics uses: a learned one clamped to [0, 1]."""
-        return self.decay.clamp(0, 1) if self.learn_decay else self.decay
+        return clamped(self.decay) if self.learn_decay else self.decay
 
     def initial_state(self, samples: int) -> State:
         """s = y = 0, each (B, *shape)."""
@@ -97,9 +101,11 @@ class Unit(torch.nn.Module):
 
     def _run(self, drive: Tensor, state: State | None, recurrent: Tensor | None) -> tuple[Tensor, State]:
         if drive.shape[2:] != self.shape or drive.ndim != 2 + len(self.shape):
-            raise BadInput(f"x: shape {tuple(drive.shape)}; needed (T, B, {', '.join(map(str, self.shape))})")
+            raise BadInput(f"x: shape {tuple(drive.shape)}; needed {self._expected(*self.shape)}")
         if not drive.shape[0] or not drive.shape[1]:
             raise BadInput(f"x: shape {tuple(drive.shape)}; at least one step and one sample are needed")
+        if not isinstance(state, tuple | None):
+            raise BadInput(f"state: a {type(state).__name__}; needed nn.State(s, y) or None")
         drive = drive.transpose(0, 1) if self.batch_first else drive
         before = self.initial_state(drive.shape[1]) if state is None else State(*state)
         if any(tensor.shape != drive.shape[1:] for tensor in before):
@@ -109,10 +115,16 @@ class Unit(torch.nn.Module):
         y, states = scan(self.dynamics, self.effective_decay, self.threshold, before, drive, recurrent)
         return (y.transpose(0, 1) if self.batch_first else y), states[-1]
 
+    def _expected(self, *shape: int) -> str:
+        return f"({'B, T' if self.batch_first else 'T, B'}, {', '.join(map(str, shape))})"
+
     def extra_repr(self) -> str:
         """The dynamics and the kernel that runs."""
         d = self.dynamics
-        return f"{', '.join(map(str, self.shape))}, reset={d.reset.value}, g={d.g}, h={d.h}, kernel={self.kernel}"
+        return (
+            f"{', '.join(map(str, self.shape))}, reset={d.reset.value}, g={d.g}, h={d.h}, surrogate={d.surrogate}, "
+            f"learn_decay={self.learn_decay}, batch_first={self.batch_first}, kernel={self.kernel}"
+        )
 
 
 class SNU(Unit):
@@ -168,7 +180,7 @@ class SNU(Unit):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x (T, B, in_features) to y (T, B, units) and the state after the last step."""
         if x.ndim != 3 or x.shape[-1] != self.in_features:
-            raise BadInput(f"x: shape {tuple(x.shape)}; needed (T, B, {self.in_features})")
+            raise BadInput(f"x: shape {tuple(x.shape)}; needed {self._expected(self.in_features)}")
         return self._run(torch.nn.functional.linear(x, self.weight, self.bias), state, self.recurrent)
 
     def extra_repr(self) -> str:
@@ -176,7 +188,9 @@ class SNU(Unit):
         return f"{self.in_features}, {super().extra_repr()}, recurrent={self.recurrent is not None}"
 
 
-def _check_dynamics(reset: Any, g: Any, h: Any) -> None:
+def _check_dynamics(reset: Any, g: Any, h: Any, surrogate: Any) -> None:
+    if isinstance(surrogate, type) or not callable(getattr(surrogate, "gradient", None)):
+        raise BadInput(f"surrogate={surrogate!r}: an object with gradient(v) is needed, say nn.TanhDerivative()")
     if not isinstance(reset, Reset):
         raise BadInput(f"reset={reset!r}: a member of snubridge.Reset is needed")
     if type(g) not in STATE_FUNCTIONS.values():

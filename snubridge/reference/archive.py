@@ -22,7 +22,8 @@ def read(path: StrPath) -> Array | dict[str, Array]:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded as archive:
-            return {key: archive[key] for key in archive.files}
+            # By the members' own names: NpzFile drops a trailing .npy, and then takes "a" and "a.npy" for each other.
+            return {member.removesuffix(".npy"): _member(archive.zip, member) for member in archive.zip.namelist()}
     except (
         ValueError,
         TypeError,
@@ -37,7 +38,14 @@ def read(path: StrPath) -> Array | dict[str, Array]:
         NotImplementedError,  # zipfile on a compression it does not know
         RuntimeError,  # zipfile on an encrypted member
     ) as error:
-        raise BadFile(f"{path}: not a readable .npy or .npz file: {error}") from None
+        cause = "it holds objects, or is no array file" if "allow_pickle" in str(error) else str(error)
+        raise BadFile(f"{path}: not a readable .npy or .npz file: {cause}") from None
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(name) as stream:
+        array: Array = np.lib.format.read_array(stream, allow_pickle=False)  # type: ignore[no-untyped-call]
+        return array
 
 
 def read_arrays(path: StrPath) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -55,9 +55,10 @@ def prepare(
         shown = ", ".join(f"{name} {array.shape[:2]}" for name, array in arrays.items())
         raise BadInput(f"inputs of different (T, B): {shown}; all share steps and samples")
     steps, samples = next(iter(sizes))
-    if isinstance(record, str) or any(name not in RECORDABLE for name in record):
+    names = tuple(record) if isinstance(record, Iterable) and not isinstance(record, str) else (record,)
+    if isinstance(record, str) or any(name not in RECORDABLE for name in names):
         raise BadInput(f"record={record!r}: give a tuple of {', '.join(map(repr, RECORDABLE))}")
-    return Run(MappingProxyType(arrays), steps, samples, _lengths(lengths, steps, samples), tuple(record))
+    return Run(MappingProxyType(arrays), steps, samples, _lengths(lengths, steps, samples), names)
 
 
 def _array(graph: Graph, name: str, node: Input, given: Any) -> Array:
@@ -67,6 +68,8 @@ def _array(graph: Graph, name: str, node: Input, given: Any) -> Array:
         array = np.asarray(given)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors on a device, or with gradients
         raise BadInput(f"{place}: not an array: {error}; pass numbers of shape {wanted}") from None
+    if isinstance(given, np.ma.MaskedArray):
+        raise BadInput(f"{place}: a masked array, whose mask would be lost; fill it, or pass lengths")
     if array.dtype.kind not in "biuf":
         raise BadInput(f"{place}: values of type {array.dtype}; pass real numbers of shape {wanted}")
     if array.ndim != 2 + len(node.shape) or array.shape[2:] != node.shape:
@@ -104,7 +107,10 @@ def _lengths(given: ArrayLike | None, steps: int, samples: int) -> Array:
     if given is None:
         lengths = np.full(samples, steps, dtype=np.int64)
     else:
-        lengths = np.array(given)
+        try:
+            lengths = np.array(given)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise BadInput(f"lengths: not an array: {error}; needed integers of shape ({samples},)") from None
         if lengths.dtype.kind not in "iu" or lengths.shape != (samples,):
             raise BadInput(f"lengths: {lengths.dtype} of shape {lengths.shape}; needed integers of shape ({samples},)")
         if lengths.min() < 1 or lengths.max() > steps:

@@ -77,6 +77,8 @@ def simulate(
     """
     validate(graph)
     run = prepare(graph, inputs, lengths, record)
+    if not isinstance(state, State | None):
+        raise BadInput(f"state: a {type(state).__name__}; pass trace.state of an earlier run")
     memory = _initial(graph, run) if state is None else state.resume(graph, run.samples)
     spikes: dict[str, list[Array]] = {name: [] for name in graph.of_kind(Unit)}
     states: dict[str, list[Array]] = {name: [] for name in spikes}
@@ -84,27 +86,28 @@ def simulate(
     evaluated = order(graph)
     longest = {name: max((edge.delay for edge in graph.outgoing[name]), default=0) for name in graph.nodes}
 
-    for t in range(run.steps):
-        now: dict[str, Array] = {name: array[t].astype(np.float64) for name, array in run.inputs.items()}
-        for name in evaluated:
-            if name in now:
-                continue
-            received = [memory.past(e.source, e.delay) if e.delay else now[e.source] for e in graph.incoming[name]]
-            drive = sum(received[1:], start=received[0])
-            node = graph.nodes[name]
-            if isinstance(node, Unit):
-                memory.s[name], now[name] = step_unit(node, memory.s[name], memory.y[name], drive)
-                memory.y[name] = now[name]
-                spikes[name].append(now[name])
-                states[name].append(memory.s[name])
-            else:
-                now[name] = OPERATORS[type(node)](node, drive)
-            if isinstance(node, Output):
-                outputs[name].append(now[name])
-                if node.over_time is not None:
-                    memory.reduce(name, node.over_time, now[name], alive=t < run.lengths)
-        memory.push(now, longest)
-        _check({**now, **memory.s}, t)
+    with np.errstate(all="ignore"):  # `_check` says what overflows, with its place
+        for t in range(run.steps):
+            now: dict[str, Array] = {name: array[t].astype(np.float64) for name, array in run.inputs.items()}
+            for name in evaluated:
+                if name in now:
+                    continue
+                received = [memory.past(e.source, e.delay) if e.delay else now[e.source] for e in graph.incoming[name]]
+                drive = sum(received[1:], start=received[0])
+                node = graph.nodes[name]
+                if isinstance(node, Unit):
+                    memory.s[name], now[name] = step_unit(node, memory.s[name], memory.y[name], drive)
+                    memory.y[name] = now[name]
+                    spikes[name].append(now[name])
+                    states[name].append(memory.s[name])
+                else:
+                    now[name] = OPERATORS[type(node)](node, drive)
+                if isinstance(node, Output):
+                    outputs[name].append(now[name])
+                    if node.over_time is not None:
+                        memory.reduce(name, node.over_time, now[name], alive=t < run.lengths)
+            memory.push(now, longest)
+            _check({**now, **memory.s}, t)
 
     return Trace.of_run(
         graph,

@@ -35,7 +35,7 @@ class State:
 
     def resume(self, graph: Graph, samples: int) -> Self:
         """A copy to go on from; the same graph and batch are demanded."""
-        if not isinstance(self, State) or self.digest != graph.digest:
+        if self.digest != graph.digest:
             raise BadInput("state: it is of another graph; pass trace.state of a run of this one")
         if any(size[0] != samples for size in self.sizes.values()):
             raise BadInput(f"state: it is of another batch size than these {samples} samples")
@@ -76,6 +76,7 @@ class Trace:
     ``states[unit]``    (T, B, *shape): s, where "states" was recorded
     ``outputs[output]`` (T, B, *shape), or (B, *shape) with a reduction over time
     ``lengths``         (B,): how many steps of each sample count
+    ``reduced``         the outputs that are reductions over time
     ``state``           where the run stopped (opaque), to go on from; None if the engine offers none
     """
 
@@ -84,6 +85,7 @@ class Trace:
     outputs: Mapping[str, Array]
     lengths: Array
     state: Any = None
+    reduced: tuple[str, ...] = ()
 
     @classmethod
     def of_run(
@@ -126,13 +128,22 @@ class Trace:
             ),
             lengths=run.lengths,
             state=state,
+            reduced=tuple(name for name, node in graph.of_kind(Output).items() if node.over_time is not None),
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        groups = dict(self.spikes), dict(self.states), dict(self.outputs)
+        return _rebuilt, (*groups, self.lengths, self.state, self.reduced)
+
     def arrays(self) -> dict[str, Array]:
-        """All arrays by the keys of a trace file: spikes/<unit>, states/<unit>, outputs/<output>, lengths."""
+        """All arrays by the keys of a trace file: spikes/<unit>, states/<unit>, outputs/<output>, lengths.
+
+        Where outputs are reduced over time, ``reduced`` holds their names.
+        """
         groups = {"spikes": self.spikes, "states": self.states, "outputs": self.outputs}
         keyed = {f"{group}/{name}": array for group, arrays in groups.items() for name, array in arrays.items()}
-        return {**keyed, "lengths": self.lengths}
+        reduced = {"reduced": np.array(self.reduced)} if self.reduced else {}
+        return {**keyed, "lengths": self.lengths, **reduced}
 
     def save(self, path: StrPath) -> None:
         """Write an ``.npz`` file with the keys of ``arrays``; atomic."""
@@ -144,21 +155,49 @@ class Trace:
     def load(cls, path: StrPath) -> Trace:
         """Read a trace file; nothing in it is evaluated, no pickle is opened."""
         groups: dict[str, dict[str, Array]] = {"spikes": {}, "states": {}, "outputs": {}}
-        lengths: Array | None = None
-        for key, array in read_arrays(path).items():
+        arrays = read_arrays(path)
+        named, lengths = arrays.pop("reduced", np.array((), dtype=str)), arrays.pop("lengths", None)
+        if named.ndim != 1 or named.dtype.kind != "U":
+            raise BadFile(f"{path}: reduced is no list of names")
+        for key, array in arrays.items():
             group, _, name = key.partition("/")
-            if key == "lengths":
-                lengths = array
-            elif group in groups and name:
-                groups[group][name] = array
-            else:
+            if group not in groups or not name:
                 raise BadFile(f"{path}: unknown key {key!r:.80}; a trace has spikes/, states/, outputs/ and lengths")
-        if lengths is None:
-            steps = {array.shape[:2] for array in groups["spikes"].values()}
-            if len(steps) != 1 or len(next(iter(steps))) != 2:
-                raise BadFile(f"{path}: no lengths, and no spikes of one (T, B) to take them from")
-            lengths = np.full(next(iter(steps))[1], next(iter(steps))[0], dtype=np.int64)
-        return cls(**{group: MappingProxyType(arrays) for group, arrays in groups.items()}, lengths=lengths)
+            if array.dtype.kind not in "biuf":
+                raise BadFile(f"{path}: {key!r:.80} holds {array.dtype}, not real numbers")
+            groups[group][name] = array
+        reduced = tuple(str(name) for name in named)
+        if not set(reduced) <= set(groups["outputs"]):
+            raise BadFile(f"{path}: reduced names outputs that are not there")
+        whole = [*groups["spikes"].values(), *groups["states"].values()]
+        whole += [array for name, array in groups["outputs"].items() if name not in reduced]
+        sizes = {array.shape[:2] for array in whole}
+        batches = {size[1:] for size in sizes} | {groups["outputs"][name].shape[:1] for name in reduced}
+        if len(sizes) > 1 or len(batches) > 1 or any(len(size) != 2 for size in sizes):
+            raise BadFile(f"{path}: arrays that differ in steps or samples: {sorted(sizes)} and {sorted(batches)}")
+        steps, samples = next(iter(sizes), (None, None))
+        if lengths is None and steps is not None:
+            lengths = np.full(samples or 0, steps, dtype=np.int64)
+        if lengths is None or lengths.dtype.kind not in "iu" or lengths.ndim != 1 or batches - {lengths.shape}:
+            raise BadFile(f"{path}: lengths (B,), one integer for each sample, are needed")
+        if (lengths < 1).any() or (steps is not None and (lengths > steps).any()):
+            raise BadFile(f"{path}: lengths {lengths} are not all from 1 to {steps}, the number of steps")
+        return _rebuilt(groups["spikes"], groups["states"], groups["outputs"], lengths, None, reduced)
+
+
+def _rebuilt(
+    spikes: dict[str, Array],
+    states: dict[str, Array],
+    outputs: dict[str, Array],
+    lengths: Array,
+    state: Any,
+    reduced: tuple[str, ...],
+) -> Trace:
+    """What unpickling and copying call: read-only again."""
+    for array in (*spikes.values(), *states.values(), *outputs.values()):
+        array.setflags(write=False)
+    groups = MappingProxyType(spikes), MappingProxyType(states), MappingProxyType(outputs)
+    return Trace(*groups, lengths, state, reduced)
 
 
 def _binary(name: str, values: Array) -> Array:
@@ -170,6 +209,8 @@ def _binary(name: str, values: Array) -> Array:
 
 def _frozen(arrays: Mapping[str, Array], sizes: Mapping[str, Shape]) -> Mapping[str, Array]:
     for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise BadInput(f"{name}: the engine overflowed {array.dtype}: scale the weights or the inputs down")
         if array.shape != sizes[name]:
             raise BadInput(f"{name}: the engine delivered shape {array.shape}; the graph says {sizes[name]}")
         array.setflags(write=False)

@@ -75,46 +75,49 @@ def compare(expected: Trace, actual: Trace, *, precision: str | None = None) -> 
     Spikes are compared exactly; values (soft units, outputs) within ``TOLERANCE[precision]`` of
     their scale, where ``precision`` is by default float32 if either holds float32 values.
     """
+    if not isinstance(expected, Trace) or not isinstance(actual, Trace):
+        raise BadInput(f"two traces are needed, not {type(expected).__name__} and {type(actual).__name__}")
+    if not (*expected.spikes, *expected.outputs):
+        raise BadInput("nothing to compare: neither spikes nor outputs were recorded")
     if expected.spikes.keys() != actual.spikes.keys() or expected.outputs.keys() != actual.outputs.keys():
         found, wanted = sorted([*actual.spikes, *actual.outputs]), sorted([*expected.spikes, *expected.outputs])
         raise BadInput(f"traces of different networks: {found} where {wanted} is expected")
     if not np.array_equal(expected.lengths, actual.lengths):
-        raise BadInput("traces of different lengths: compare runs of the same inputs")
+        raise BadInput(
+            "traces of different lengths: one run was given other lengths (--lengths), or other inputs; run both alike"
+        )
     if precision not in (None, *TOLERANCE):
         raise BadInput(f"precision={precision!r}: {' or '.join(TOLERANCE)} is needed")
-    lengths = expected.lengths
+    if set(expected.reduced) != set(actual.reduced):
+        raise BadInput("traces of different networks: they reduce different outputs over time")
+
+    def part(name: str, one: Array, other: Array) -> UnitComparison:
+        return _part(name, one, other, expected.lengths, name in expected.reduced, precision)
+
     return Comparison(
-        units=MappingProxyType(
-            {
-                name: _part(name, array, actual.spikes[name], lengths, precision)
-                for name, array in expected.spikes.items()
-            }
-        ),
-        outputs=MappingProxyType(
-            {
-                name: _part(name, array, actual.outputs[name], lengths, precision)
-                for name, array in expected.outputs.items()
-            }
-        ),
+        units={name: part(name, array, actual.spikes[name]) for name, array in expected.spikes.items()},
+        outputs={name: part(name, array, actual.outputs[name]) for name, array in expected.outputs.items()},
     )
 
 
-def _part(name: str, expected: Array, actual: Array, lengths: Array, precision: str | None) -> UnitComparison:
+def _part(
+    name: str, expected: Array, actual: Array, lengths: Array, reduced: bool, precision: str | None
+) -> UnitComparison:
     if expected.shape != actual.shape:
         raise BadInput(f"{name}: shape {actual.shape} where {expected.shape} is expected")
-    if expected.ndim >= 2 and expected.shape[1] == len(lengths):
-        alive = np.arange(len(expected))[:, None] < lengths  # (T, B)
-        alive = np.broadcast_to(alive.reshape(*alive.shape, *[1] * (expected.ndim - 2)), expected.shape)
-    else:
-        alive = np.ones(expected.shape, dtype=bool)
-    spiking = expected.dtype == np.uint8 and actual.dtype == np.uint8
+    alive = np.ones(expected.shape, dtype=bool)
+    if not reduced:
+        steps = np.arange(len(expected))[:, None] < lengths  # (T, B)
+        alive &= steps.reshape(*steps.shape, *[1] * (expected.ndim - 2))
+    spiking = expected.dtype == np.uint8
     largest = None
     if spiking:
         apart = (expected != actual) & alive
     else:
         dtypes = {str(expected.dtype), str(actual.dtype)}
         rtol = TOLERANCE[precision or ("float32" if "float32" in dtypes else "float64")]
-        gap = np.where(alive, np.abs(actual.astype(np.float64) - expected.astype(np.float64)), 0.0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            gap = np.where(alive, np.abs(actual.astype(np.float64) - expected.astype(np.float64)), 0.0)
         scale = np.abs(np.where(alive, expected, 0)).max(initial=0.0)
         apart = ~(gap <= rtol * max(scale, np.finfo(np.float64).tiny))  # a NaN is apart
         apart &= (gap != 0) & alive
@@ -125,14 +128,16 @@ def _part(name: str, expected: Array, actual: Array, lengths: Array, precision: 
         compared=int(alive.sum()),
         spikes=int((expected.astype(bool) & alive).sum()) if spiking else 0,
         differing=int(apart.sum()),
-        first=_first(name, apart),
+        first=_first(name, apart, lengths, reduced),
         largest_difference=largest,
     )
 
 
-def _first(name: str, apart: Array) -> First | None:
+def _first(name: str, apart: Array, lengths: Array, reduced: bool) -> First | None:
     where = np.argwhere(apart)
     if not len(where):
         return None
-    step, sample, *neuron = (int(i) for i in where[0])
+    # A reduction is the value after a sample's last step.
+    sample, *neuron = (int(i) for i in (where[0] if reduced else where[0][1:]))
+    step = int(lengths[sample]) - 1 if reduced else int(where[0][0])
     return First(step, sample, name, neuron[0] if len(neuron) == 1 else tuple(neuron))

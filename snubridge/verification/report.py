@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from snubridge.errors import SpikesDiffer
@@ -68,8 +68,8 @@ class Report:
     """The digest of the graph."""
     steps: int
     samples: int
-    versions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    versions: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What else is worth knowing of each backend's program, say its number of devices."""
 
     @property
@@ -129,12 +129,21 @@ class Report:
             "samples": self.samples,
             "versions": dict(self.versions),
             "facts": {backend: dict(facts) for backend, facts in self.facts.items()},
-            "rows": [asdict(row) | {"first": None if row.first is None else row.first._asdict()} for row in self.rows],
+            "rows": [jsonable(row) for row in self.rows],
         }
 
     def to_json(self) -> str:
         """The whole report as JSON text."""
         return json.dumps(self.document(), indent=2, allow_nan=False)
+
+
+def jsonable(part: Any) -> dict[str, Any]:
+    """A row or a part of a comparison as JSON can say it: a place by name, no number that is not finite."""
+    fields = asdict(part)
+    fields["first"] = None if part.first is None else part.first._asdict()
+    if fields["largest_difference"] is not None and not math.isfinite(fields["largest_difference"]):
+        fields["largest_difference"] = None
+    return fields
 
 
 def table(header: Sequence[str], body: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:

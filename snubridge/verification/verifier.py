@@ -79,12 +79,13 @@ def verify_traces(
         try:
             adapter = find_adapter(name)
             program = lower(adapter, graph, options)
-        except (Unsupported, MissingEngine) as error:
+            trace = program.run(inputs, lengths=lengths)
+        except (Unsupported, MissingEngine, BadInput) as error:  # the inputs are sound: the reference took them
             if backends is not None:
                 raise
             rows.append(_not_run(label, adapter, error))
             continue
-        traces[label] = program.run(inputs, lengths=lengths)
+        traces[label] = trace
         rows.extend(_rows(graph, label, adapter, program, expected, traces[label]))
         facts[label] = dict(getattr(program, "facts", {}))
     spiked = any(_spikes(expected, name) for name, unit in graph.of_kind(Unit).items() if unit.spiking)
@@ -106,9 +107,11 @@ def _chosen(backends: Backends | None) -> dict[str, tuple[str, Mapping[str, Any]
     if isinstance(backends, str):
         raise BadInput(f"backends={backends!r}: a list of names is needed, say [{backends!r}]")
     if isinstance(backends, Mapping):
-        chosen: dict[str, tuple[str, Mapping[str, Any]]] = {
-            label: (name, dict(options)) for label, (name, options) in backends.items()
-        }
+        chosen: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        for label, value in backends.items():
+            if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping)):
+                raise BadInput(f"backends[{label!r}]={value!r:.60}: (name, options) is needed, say ('torch', {{}})")
+            chosen[label] = value[0], dict(value[1])
     else:
         chosen = {name: (name, {}) for name in backends}
     if not chosen:
@@ -118,8 +121,8 @@ def _chosen(backends: Backends | None) -> dict[str, tuple[str, Mapping[str, Any]
     return chosen
 
 
-def _not_run(label: str, adapter: Adapter | None, error: Unsupported | MissingEngine) -> Row:
-    verdict = "refused" if isinstance(error, Unsupported) else "missing"
+def _not_run(label: str, adapter: Adapter | None, error: Unsupported | MissingEngine | BadInput) -> Row:
+    verdict = "missing" if isinstance(error, MissingEngine) else "refused"
     reason = "; ".join(error.reasons) if isinstance(error, Unsupported) else str(error)
     return Row(label, engine=adapter.engine if adapter else None, verdict=verdict, reason=reason)
 

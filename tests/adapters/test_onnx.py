@@ -571,3 +571,10 @@ def test_the_runtime_is_the_foreign_one() -> None:
     assert (silent != expected).any()
     object.__setattr__(program, "_session", session)
     np.testing.assert_array_equal(program.run(inputs).spikes["hidden"], silent)
+
+
+def test_the_batch_hint_is_checked_and_changes_nothing() -> None:
+    assert sb.export(small(), "onnx", batch=64).native == sb.export(small(), "onnx").native
+    for wrong in (0, -1, 1.5, True, "many"):
+        with pytest.raises(sb.BadInput, match="a number of samples"):
+            sb.export(small(), "onnx", batch=wrong)

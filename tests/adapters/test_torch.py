@@ -11,11 +11,13 @@ from snubridge.bridge.conformance import AdapterConformance
 
 class TestTorch(AdapterConformance):
     adapter = TorchAdapter()
+    suffix = ".safetensors"
 
 
 class TestTorchFloat64(AdapterConformance):
     adapter = TorchAdapter()
-    options = {"precision": "float64"}  # noqa: RUF012
+    options = {"precision": "float64"}  # noqa: RUF012  # as in the suite
+    suffix = ".safetensors"
 
 
 def test_a_float64_graph_is_not_rounded_to_float32():

@@ -49,7 +49,7 @@ def test_run_writes_a_trace_that_compares_equal(place, capsys):
         arguments = ["--on", backend, "--inputs", place / "x.npy", "--out", place / "t.npz"]
         status, out, _ = call(capsys, "run", place / "net.safetensors", *arguments)
         assert status == 0
-        assert "spikes of" in out
+        assert "spikes in layer0" in out
         status, out, _ = call(capsys, "compare", place / "reference.npz", place / "t.npz")
         assert (status, out.splitlines()[-1]) == (0, "equal")
     with np.load(place / "t.npz") as trace:
@@ -99,7 +99,7 @@ def test_export_and_import_round_trip(place, capsys):
 
 
 def test_options_reach_the_adapter(place, capsys):
-    arguments = [place / "net.safetensors", "--to", "torch", "--out", place / "t", "--option"]
+    arguments = [place / "net.safetensors", "--to", "torch", "--out", place / "t.safetensors", "--option"]
     status, out, _ = call(capsys, "export", *arguments, "precision=float64", "--json")
     assert (status, json.loads(out)["precision"]) == (0, "float64")
     status, _, err = call(capsys, "export", *arguments, "speed=high")
@@ -129,6 +129,19 @@ WRONG = {
     "report": (["verify", "NET", "--inputs", "X", "--report", "r.pdf"], "written as .json or .txt"),
     "option": (["export", "NET", "--to", "onnx", "--out", "x", "--option", "precision"], "KEY=VALUE is needed"),
     "record": (["run", "NET", "--on", "torch", "--inputs", "X", "--out", "x", "--record", "volt"], "record="),
+    "option named graph": (
+        ["export", "NET", "--to", "onnx", "--out", "x.onnx", "--option", "graph=1"],
+        "no option 'graph'",
+    ),
+    "option list": (["export", "NET", "--to", "onnx", "--out", "x.onnx", "--option", "precision=[1]"], "precision="),
+    "option deep": (["export", "NET", "--to", "nengo", "--out", "x.py", "--option", "dt=" + "[" * 9999], "dt="),
+    "option huge": (["export", "NET", "--to", "nengo", "--out", "x.py", "--option", "dt=" + "9" * 400], "dt="),
+    "option dt": (["export", "NET", "--to", "brian2", "--out", "x.py", "--option", "dt=1e308"], "seconds"),
+    "onto a folder": (["export", "NET", "--to", "onnx", "--out", "/"], "ends in .onnx"),
+    "onnx name": (["export", "NET", "--to", "onnx", "--out", "x.txt"], "ends in .onnx"),
+    "torch name": (["export", "NET", "--to", "torch", "--out", "x.pt"], "ends in .safetensors"),
+    "seed": (["demo", "--seed", "-1"], "from 0 to"),
+    "verify option": (["verify", "NET", "--inputs", "X", "--on", "onnx", "--option", "precision=1"], "BACKEND.KEY"),
     "epochs": (["demo", "--epochs", "0"], "at least 1 is needed"),
 }
 
@@ -158,3 +171,30 @@ def test_every_verb_has_help(capsys):
 def test_the_installed_command_runs():
     done = subprocess.run([sys.executable, "-m", "snubridge.cli.main", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, f"snubridge {sb.__version__}")
+
+
+def test_verify_takes_options_for_each_backend(place, capsys):
+    arguments = [place / "net.safetensors", "--inputs", place / "x.npy", "--on", "onnx,torch"]
+    status, out, _ = call(capsys, "verify", *arguments, "--option", "onnx.precision=float64", "--json")
+    assert status == 0
+    assert {row["backend"]: row["precision"] for row in json.loads(out)["rows"]} == {
+        "onnx": "float64",
+        "torch": "float32",
+    }
+
+
+def test_an_unforeseen_error_is_one_line_too(place, capsys, monkeypatch):
+    def fail(_path):
+        raise ZeroDivisionError("somewhere")
+
+    monkeypatch.setattr("snubridge.cli.info.load", fail)
+    status, out, err = call(capsys, "info", place / "net.safetensors")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "unforeseen ZeroDivisionError: somewhere" in err
+    with pytest.raises(ZeroDivisionError):
+        main(["info", "x", "--traceback"])
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "snubridge", "--version"], capture_output=True, text=True)
+    assert done.stdout.strip() == f"snubridge {sb.__version__}"

@@ -61,3 +61,33 @@ def test_a_script_says_what_it_needs(backend, tmp_path):
     np.savez(script.with_suffix(".npz"), plan=np.array("{}"))
     assert "export both anew" in run(script, tmp_path / "bad.npy", tmp_path / "t.npz").stderr
     assert not (tmp_path / "t.npz").exists()
+
+
+@pytest.mark.parametrize("backend", ["brian2", "nengo"])
+def test_a_script_checks_ranges_and_grids_and_tells_names_apart(backend, tmp_path):
+    nodes = {
+        "in": sb.Input((1,), low=0, high=1, fraction_bits=2),
+        "w": sb.Linear([[1.0]]),
+        "w.npy": sb.Linear([[0.5]]),
+        "u": sb.Unit(0.0, 0.6),
+        "u.npy": sb.Unit(0.0, 0.6),
+    }
+    edges = [sb.Edge("in", "w"), sb.Edge("in", "w.npy"), sb.Edge("w", "u"), sb.Edge("w.npy", "u.npy")]
+    script = tmp_path / "net.py"
+    sb.export(sb.Graph(nodes, edges), backend).save(script)
+    for values, expected in ((7.3, "outside of"), (0.3, "no multiple of")):
+        np.save(tmp_path / "x.npy", np.full((2, 1, 1), values))
+        assert expected in run(script, tmp_path / "x.npy", tmp_path / "t.npz").stderr
+    np.save(tmp_path / "x.npy", np.ones((2, 1, 1)))
+    assert run(script, tmp_path / "x.npy", tmp_path / "t.npz").returncode == 0
+    spikes = sb.Trace.load(tmp_path / "t.npz").spikes
+    assert (spikes["u"].sum(), spikes["u.npy"].sum()) == (2, 0)
+
+
+def test_a_script_replaces_no_file_of_others(tmp_path):
+    np.savez(tmp_path / "data.npz", mine=np.ones(3))
+    program = sb.export(random_case(11, "dyadic").graph, "nengo")
+    with pytest.raises(sb.BadFile, match=r"data\.npz: is there and holds no parameters"):
+        program.save(tmp_path / "data.py")
+    assert not (tmp_path / "data.py").exists()
+    assert np.load(tmp_path / "data.npz")["mine"].sum() == 3

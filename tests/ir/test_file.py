@@ -220,3 +220,27 @@ def test_a_symbolic_link_is_written_through(tmp_path):
     write_atomically(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("field", ["low", "high"])
+def test_numbers_beyond_all_floats_are_refused(tmp_path, field):
+    path = doctored(tmp_path, lambda d: d["nodes"][0].update({field: 10**400}))
+    with pytest.raises(sb.BadFile, match="a finite number or None"):
+        sb.load(path)
+
+
+@pytest.mark.parametrize("path", [None, 5, "a\0b", "/"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(sb.BadFile):
+        sb.load(path)
+    with pytest.raises(sb.BadFile):
+        sb.save(everything(), path)
+
+
+def test_only_regular_files_are_read_and_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(sb.BadFile, match="no regular file"):
+        sb.load(tmp_path / "pipe")
+    with pytest.raises(sb.BadFile, match="no regular file"):
+        sb.save(everything(), tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()

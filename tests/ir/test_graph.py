@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -66,3 +69,20 @@ def test_equality_is_by_structure_and_bits_not_metadata():
 def test_digests_of_different_graphs_differ():
     others = [graph(), graph([[0.0, 1.0]]), graph([[-0.0, 1.0]]), graph(g=sb.ReLU()), graph(initial_state=1)]
     assert len({g.digest for g in others}) == len(others)
+
+
+def test_a_graph_can_be_copied_and_pickled():
+    g = sb.Graph(graph().nodes, graph().edges, metadata={"note": [1]})
+    assert copy.deepcopy(g) is g
+    assert copy.copy(g) is g
+    back = pickle.loads(pickle.dumps(g))
+    assert back == g
+    assert back.metadata == g.metadata
+    with pytest.raises(ValueError, match="read-only"):
+        back.nodes["w"].weight[0, 0] = 3
+
+
+def test_signed_zeros_in_settings_count_as_bits():
+    one, two = (sb.Graph({"in": sb.Input((2,), low=zero)}, []) for zero in (0.0, -0.0))
+    assert one != two
+    assert one.digest != two.digest

@@ -70,6 +70,15 @@ BROKEN = {
     "groups": (lambda: graph({"c": sb.Conv2d(np.ones((3, 1, 1, 1)), groups=2)}, [E("u", "c")]), "a divisor"),
     "stride": (lambda: graph({"c": sb.Conv2d(np.ones((1, 1, 1, 1)), stride=0)}, [E("u", "c")]), "each at least 1"),
     "metadata keys": (lambda: graph(metadata={1: 2, "a": 3}), "keys that are no text"),
+    "huge low": (lambda: graph({"in": sb.Input((3,), low=10**400)}), "a finite number or None"),
+    "huge slope": (lambda: graph({"u": sb.Unit(0.5, 1.0, g=sb.LeakyReLU(10**400))}), "slope 1000"),
+    "huge shape": (lambda: sb.Graph({"in": sb.Input((10**400,))}, []), "at most 1099511627776 values"),
+    "masked": (
+        lambda: graph({"w": sb.Linear(np.ma.masked_array(np.ones((2, 3)), mask=True))}),
+        "values of type object",
+    ),
+    "over_time array": (lambda: graph({"out": sb.Output(np.zeros(3))}), "None or one of mean"),
+    "edge of objects": (lambda: graph(edges=[E(["x"], {})]), "names of nodes"),
     "metadata": (lambda: graph(metadata={"x": {1, 2}}), "what JSON can say"),
 }
 

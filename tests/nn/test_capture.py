@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import dropout
 
 import snubridge as sb
 from snubridge import nn
@@ -124,6 +125,50 @@ def hooked():
     return nn.Sequential(layer)
 
 
+def root_hooked():
+    net = nn.Sequential(nn.SNU(4, 4))
+    net.register_forward_pre_hook(lambda module, args: args)
+    return net
+
+
+def network_hooked():
+    network = nn.to_module(nn.capture(nn.SNU(4, 4), 4))
+    network.register_forward_hook(lambda module, args, result: result)
+    return network
+
+
+def patched():
+    net = nn.Sequential(torch.nn.Linear(4, 4))
+    net[0].forward = lambda x: x * 0
+    return net
+
+
+def in_place():
+    def forward(self, x):
+        torch.nn.functional.relu(x, inplace=True)
+        return self.a(x)
+
+    return module_of(forward, a=torch.nn.Linear(4, 4))
+
+
+def aliased():
+    def forward(self, x):
+        h = z = self.a(x)
+        z += self.b(x)
+        return self.a(h)
+
+    return module_of(forward, a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4))
+
+
+def aliased_twice():
+    def forward(self, x):
+        h = z = self.a(x)
+        z += self.b(x)
+        return self.a(h) + self.b(z)
+
+    return module_of(forward, a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4))
+
+
 class Own(nn.SNU):
     """A layer of the user's own, whose forward may do anything."""
 
@@ -145,7 +190,22 @@ REFUSED = {
     "two values": (lambda: module_of(lambda self, x, y: x + y), "forward takes x, y"),
     "two outputs": (lambda: module_of(lambda self, x: (x, self.a(x)), a=torch.nn.Linear(4, 4)), "returns 2 values"),
     "hook": (hooked, "0: has forward hooks"),
-    "own layer": (lambda: nn.Sequential(Own(4, 4)), "cannot be traced|cannot be captured"),
+    "own layer": (lambda: nn.Sequential(Own(4, 4)), "0: a Own cannot be captured; a subclass may compute anything"),
+    "root hook": (root_hooked, "Sequential: has forward hooks"),
+    "hook on a network": (network_hooked, "Network: has forward hooks"),
+    "patched forward": (patched, "0: its forward is replaced on the instance"),
+    "in place": (lambda: module_of(lambda self, x: (x.mul_(2), x)[1]), "mul_ may change a value in place"),
+    "in place function": (in_place, "relu may change a value in place"),
+    "in place sum": (aliased, "iadd may change a value in place"),
+    "in place sum in use": (aliased_twice, "\\+= changes a value that is used elsewhere"),
+    "in place layer": (
+        lambda: module_of(lambda self, x: (self.r(x), x)[1], r=torch.nn.ReLU(inplace=True)),
+        "r may change a value in place",
+    ),
+    "pair": (lambda: torch.nn.Sequential(nn.SNU(4, 4), torch.nn.Linear(4, 4)), "1: receives the pair .* nn.Sequential"),
+    "shape": (lambda: nn.Sequential(torch.nn.Linear(4, 3), nn.Unit(5, learn_threshold=False)), "receives \\(3,\\)"),
+    "network within": (lambda: nn.Sequential(nn.to_module(nn.capture(nn.SNU(4, 4), 4))), "capture it alone"),
+    "dropout in training": (lambda: module_of(lambda self, x: dropout(x, 0.5)), "dropout cannot be captured"),
     "half": (lambda: nn.SNU(4, 4).half(), "call .float\\(\\) or .double\\(\\)"),
     "mixed": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4).double()), "several or unknown types"),
     "batch first": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4, batch_first=True)), "differ in batch_first"),
@@ -161,6 +221,36 @@ def test_what_cannot_be_taken_is_refused_by_path(case):
     build, expected = REFUSED[case]
     with pytest.raises(sb.Unsupported, match=expected):
         nn.capture(build(), (4,))
+
+
+def test_global_hooks_are_refused():
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, args, result: None)
+    try:
+        with pytest.raises(sb.Unsupported, match="global forward hooks"):
+            nn.capture(nn.SNU(4, 4), 4)
+    finally:
+        handle.remove()
+
+
+def test_what_computes_the_same_is_taken():
+    """A sum in place of a value that nobody else uses, calls by keyword, dropout that follows the mode."""
+
+    class Various(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.unit = torch.nn.Linear(4, 6), torch.nn.Linear(4, 6), nn.Unit(6, threshold=0.2)
+
+        def forward(self, x):
+            h = self.a(input=x)
+            h += self.b(x)
+            h = dropout(h, 0.5, self.training)
+            unused = self.a(x)  # noqa: F841
+            return self.unit(x=h)
+
+    module = Various()
+    graph = nn.capture(module, 4)
+    assert list(graph.nodes) == ["input", "a", "b", "unit", "output"]
+    same(module, graph, 4)
 
 
 def test_every_reason_comes_at_once():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -101,5 +103,32 @@ def test_wrong_inputs_are_refused():
     network = nn.to_module(random_case(0, "dyadic").graph)
     with pytest.raises(sb.BadInput, match="needed \\(T, B"):
         network(torch.zeros(3, 99))
+    width = network._graph.nodes["in"].shape[0]
+    with pytest.raises(sb.BadInput, match="a ndarray; a tensor is needed"):
+        network(np.zeros((3, 1, width)))
+    with pytest.raises(sb.BadInput, match="at least one step"):
+        network(torch.zeros(0, 1, width))
+    _, state = network(torch.zeros(3, 2, width))
+    for wrong in (state, (None,)):
+        with pytest.raises(sb.BadInput, match="the NetworkState of a run"):
+            network(torch.zeros(3, 1, width), wrong)
     with pytest.raises(sb.BadInput, match="the network's inputs are"):
         network({"x": torch.zeros(3, 1, 1)})
+
+
+def test_a_network_can_be_copied_and_pickled():
+    graph = random_case(3, "generic").graph
+    network = nn.to_module(graph)
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert nn.capture(twin, graph.nodes["in"].shape) == graph
+
+
+def test_a_program_does_not_follow_what_its_user_does_to_the_module(tmp_path):
+    case = random_case(4, "dyadic", precision="float32")
+    program = sb.export(case.graph, "torch")
+    before = program.run(case.inputs)
+    for parameter in program.native.parameters():
+        parameter.data.zero_()
+    assert sb.compare(before, program.run(case.inputs)).equal
+    program.save(tmp_path / "net.safetensors")
+    assert sb.load(tmp_path / "net.safetensors") == case.graph

@@ -112,6 +112,9 @@ BAD = {
     "decay": ({"decay": 1.5}, "values in \\[0, 1\\]"),
     "threshold shape": ({"threshold": [1.0, 2.0]}, "one value or one per neuron"),
     "threshold": ({"threshold": float("nan")}, "not finite"),
+    "decay text": ({"decay": "a"}, "numbers are needed"),
+    "surrogate class": ({"surrogate": nn.SuperSpike}, "an object with gradient"),
+    "surrogate function": ({"surrogate": torch.sigmoid}, "an object with gradient"),
     "reset": ({"reset": "zero"}, "a member of snubridge.Reset"),
     "g": ({"g": torch.relu}, "Identity\\(\\), ReLU\\(\\)"),
     "h": ({"h": sb.Step}, "Step\\(\\), Sigmoid\\(\\)"),
@@ -135,3 +138,40 @@ def test_bad_inputs_are_refused():
         layer(torch.zeros(4, 2, 2), nn.State(torch.zeros(1, 3), torch.zeros(1, 3)))
     with pytest.raises(sb.BadInput, match="shape=0"):
         nn.Unit(0)
+
+
+def test_a_decay_beyond_its_range_can_come_back():
+    layer = nn.SNU(2, 3, learn_decay=True)
+    decay = torch.tensor([1.5, 1.5, -0.5], requires_grad=True)
+    (nn.kernels.clamped(decay) * torch.tensor([1.0, -1.0, -1.0])).sum().backward()
+    assert decay.grad.tolist() == [1, 0, -1]
+    assert layer.effective_decay.tolist() == [pytest.approx(0.8)] * 3
+
+
+def test_a_layer_may_stand_twice_in_a_chain():
+    dropout, shared = torch.nn.Dropout(0.1), nn.SNU(4, 4, threshold=0.2)
+    net = nn.Sequential(shared, dropout, shared, dropout).eval()
+    assert len(net) == 4
+    assert net[2] is shared
+    y, states = net(torch.rand(9, 2, 4))
+    assert y.shape == (9, 2, 4)
+    assert len(states) == 4
+
+
+def test_what_returns_a_tuple_cannot_stand_in_a_chain():
+    net = nn.Sequential(torch.nn.LSTM(4, 4), nn.SNU(4, 4))
+    with pytest.raises(sb.BadInput, match="layer 0, a LSTM, returns a tuple"):
+        net(torch.rand(3, 2, 4))
+
+
+def test_functional_gradients_work():
+    layer = nn.SNU(3, 2, threshold=0.2)
+    parameters = dict(layer.named_parameters())
+    x = torch.rand(5, 2, 3)
+
+    def loss(parameters):
+        return torch.func.functional_call(layer, {**parameters, "decay": layer.decay}, (x,))[0].sum()
+
+    layer(x)[0].sum().backward()
+    for name, gradient in torch.func.grad(loss)(parameters).items():
+        torch.testing.assert_close(gradient, parameters[name].grad)

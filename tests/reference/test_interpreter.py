@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -191,12 +194,14 @@ def test_bad_records_and_states_are_refused():
 
 def test_an_overflow_is_an_error_not_a_silent_infinity():
     graph = sb.Graph(
-        {"in": sb.Input((1,)), "w": sb.Linear([[1e300]]), "v": sb.Linear([[1e300]]), "out": sb.Output()},
+        {"in": sb.Input((1,)), "w": sb.Linear([[1e70]]), "v": sb.Linear([[1.0]]), "out": sb.Output()},
         [E("in", "w"), E("w", "v"), E("v", "out")],
         numbers=sb.Float64(),
     )
-    with np.errstate(over="ignore"), pytest.raises(sb.BadInput, match="overflows"):
-        sb.simulate(graph, np.ones((1, 1, 1)))
+    for backend in (None, "brian2", "nengo", "pcm", "onnx", "torch"):
+        run = sb.simulate if backend is None else lambda g, x, b=backend: sb.export(g, b).run(x)
+        with pytest.raises(sb.BadInput, match="overflow"):
+            run(graph, np.full((1, 1, 1), 1e300))
 
 
 def test_a_trace_is_read_only_and_comes_back_from_its_file(tmp_path):
@@ -216,3 +221,71 @@ def test_a_trace_is_read_only_and_comes_back_from_its_file(tmp_path):
     np.savez(tmp_path / "bad.npz", **{"spikes/u": np.array([{}], dtype=object)})
     with pytest.raises(sb.BadFile, match="not a readable"):
         sb.Trace.load(tmp_path / "bad.npz")
+
+
+def test_names_that_end_in_npy_are_not_taken_for_one_another(tmp_path):
+    nodes = {"in": sb.Input((1,)), "u": sb.Unit(0, 0.5), "u.npy": sb.Unit(0, 1.5)}
+    graph = sb.Graph(nodes, [E("in", "u"), E("in", "u.npy")])
+    trace = sb.simulate(graph, np.array([1.0, 2.0])[:, None, None])
+    trace.save(tmp_path / "t.npz")
+    back = sb.Trace.load(tmp_path / "t.npz")
+    assert back.spikes["u"].ravel().tolist() == [1, 1]
+    assert back.spikes["u.npy"].ravel().tolist() == [0, 1]
+
+
+MALFORMED = {
+    "lengths 2-D": {"lengths": np.ones((2, 2), int)},
+    "lengths text": {"lengths": np.array(["a", "b"])},
+    "lengths zero": {"lengths": np.array([0, 0])},
+    "lengths of others": {"lengths": np.array([1, 1, 1])},
+    "lengths too long": {"lengths": np.array([9, 9])},
+    "text": {"spikes/u": np.full((3, 2, 1), "x")},
+    "complex": {"spikes/u": np.ones((3, 2, 1), complex)},
+    "other steps": {"spikes/v": np.ones((4, 2, 1), np.uint8)},
+    "flat": {"spikes/u": np.ones(3, np.uint8)},
+    "reduced": {"reduced": np.array(["none"])},
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_trace_file_is_refused(case, tmp_path):
+    sound = {"spikes/u": np.ones((3, 2, 1), np.uint8), "lengths": np.array([3, 2])}
+    np.savez(tmp_path / "t.npz", **sound)
+    assert sb.Trace.load(tmp_path / "t.npz").lengths.tolist() == [3, 2]
+    np.savez(tmp_path / "t.npz", **{**sound, **MALFORMED[case]})
+    with pytest.raises(sb.BadFile, match=r"t\.npz"):
+        sb.Trace.load(tmp_path / "t.npz")
+
+
+def test_a_trace_can_be_copied_and_pickled():
+    case = random_case(1, "dyadic")
+    trace = sb.simulate(case.graph, case.inputs)
+    for twin in (copy.deepcopy(trace), pickle.loads(pickle.dumps(trace))):
+        assert sb.compare(trace, twin).equal
+        with pytest.raises(ValueError, match="read-only"):
+            twin.spikes["layer0"][:] = 0
+
+
+def test_a_generator_of_what_to_record_is_taken():
+    case = random_case(1, "dyadic")
+    trace = sb.simulate(case.graph, case.inputs, record=(name for name in ("spikes", "states")))
+    assert trace.spikes.keys() == trace.states.keys() != set()
+
+
+def test_other_things_in_place_of_arguments_are_refused():
+    case = random_case(1, "dyadic")
+    for wrong in ({"record": None}, {"record": 5}, {"state": 5}, {"lengths": [[1], [1, 2]]}):
+        with pytest.raises(sb.BadInput):
+            sb.simulate(case.graph, case.inputs, **wrong)
+    with pytest.raises(sb.BadInput, match="masked"):
+        sb.simulate(case.graph, np.ma.masked_array(case.inputs, mask=case.inputs > 0))
+
+
+def test_numpy_settings_of_the_caller_change_nothing():
+    case = random_case(3, "generic")
+    expected = sb.simulate(case.graph, case.inputs)
+    with np.errstate(all="raise"):
+        for backend in ("brian2", "nengo", "pcm", "onnx", "torch"):
+            options = {"precision": "float64"} if backend in ("onnx", "torch") else {}
+            assert sb.compare(expected, sb.export(case.graph, backend, **options).run(case.inputs)).equal
+        assert sb.compare(expected, sb.simulate(case.graph, case.inputs)).equal

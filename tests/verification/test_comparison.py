@@ -73,3 +73,32 @@ def test_traces_that_do_not_belong_together_are_refused():
         sb.compare(trace, trace_of(lengths=[3, 3]))
     with pytest.raises(sb.BadInput, match="precision"):
         sb.compare(trace, trace, precision="float16")
+
+
+def test_reduced_outputs_are_compared_whole():
+    """(B, n) with B = n = T looks like (T, B): the trace knows which it is."""
+    graph = sb.Graph(
+        {"in": sb.Input((3,)), "u": sb.Unit(0, 9), "out": sb.Output("sum")}, [sb.Edge("in", "u"), sb.Edge("in", "out")]
+    )
+    trace = sb.simulate(graph, np.ones((3, 3, 3)), lengths=[1, 1, 1])
+    assert trace.reduced == ("out",)
+    other = changed(trace, "outputs", "out", (2, 1), 100.0)
+    comparison = sb.compare(trace, other)
+    assert not comparison.equal
+    assert comparison.outputs["out"].compared == 9
+    assert comparison.first == (0, 2, "out", 1)
+
+
+def test_a_step_units_spikes_are_never_compared_within_a_tolerance():
+    trace = trace_of()
+    name = next(iter(trace.spikes))
+    nearly = trace.spikes[name].astype(np.float64) * (1 + 1e-12)
+    assert not sb.compare(trace, dataclasses.replace(trace, spikes={**trace.spikes, name: nearly})).equal
+
+
+def test_nothing_to_compare_is_not_equal():
+    empty = sb.Trace({}, {}, {}, np.array([1]))
+    with pytest.raises(sb.BadInput, match="nothing to compare"):
+        sb.compare(empty, empty)
+    with pytest.raises(sb.BadInput, match="two traces"):
+        sb.compare(None, empty)

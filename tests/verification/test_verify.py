@@ -11,6 +11,7 @@ import pytest
 
 import snubridge as sb
 from snubridge.bridge import ALWAYS, Requirement
+from snubridge.bridge import plugins as room
 from snubridge.bridge.conformance.families import random_case
 from snubridge.bridge.plugins import Plugin
 
@@ -42,7 +43,7 @@ class FlippingAdapter:
 
     name = "flipping"
     engine = "foreign"
-    requirement = Requirement("json", "numpy", "numpy")
+    requirement = Requirement(("json",), ("numpy",), "numpy")
     support = sb.Support.of_tables(
         [*ALWAYS, sb.Linear], resets=[sb.Reset.TO_ZERO], g=[sb.Identity, sb.ReLU], h=[sb.Step]
     )
@@ -53,7 +54,7 @@ class FlippingAdapter:
 
 class MissingAdapter(FlippingAdapter):
     name = "missing"
-    requirement = Requirement("no_such_engine", "no-such-engine", "snubridge[none]")
+    requirement = Requirement(("no_such_engine",), ("no-such-engine",), "snubridge[none]")
 
 
 class PickyAdapter(FlippingAdapter):
@@ -154,3 +155,53 @@ def test_nothing_that_ran_is_not_equal(outsiders, monkeypatch):
     report = sb.verify(case.graph, case.inputs)
     assert not report.equal
     assert "nothing was compared" in report.to_text()
+
+
+class LiteralAdapter(FlippingAdapter):
+    """What the contract asks for, and no more: no requirement."""
+
+    name = "literal"
+    requirement = property()  # as if it were not there
+
+    def lower(self, graph):
+        return sb.export(graph, "pcm")
+
+
+def test_an_adapter_needs_no_requirement(monkeypatch):
+    case = random_case(4, "dyadic")
+    known = {**room.plugins(), "literal": Plugin("literal", LiteralAdapter(), None)}
+    for module in ("snubridge.bridge.plugins", "snubridge.verification.verifier", "snubridge.cli.doctor"):
+        monkeypatch.setattr(f"{module}.plugins", lambda: known)
+    report = sb.verify(case.graph, case.inputs, ["literal"])
+    assert report.equal
+    assert report.rows[0].version is None
+    assert "literal" in report.to_text()
+    assert "literal" in sb.backends()
+    from snubridge.cli.main import main
+
+    assert main(["doctor"]) == 0
+
+
+def test_an_engine_that_overflows_is_a_row_and_the_others_run():
+    graph = sb.Graph({"in": sb.Input((1,)), "w": sb.Linear([[1e30]]), "u": sb.Unit(0.5, 1.0), "out": sb.Output()},
+                     [sb.Edge("in", "w"), sb.Edge("w", "u"), sb.Edge("w", "out")])  # fmt: skip
+    report = sb.verify(graph, np.full((3, 1, 1), 1e15))
+    verdicts = {row.backend: row.verdict for row in report.rows}
+    assert verdicts == {"brian2": "equal", "nengo": "equal", "onnx": "refused", "pcm": "equal", "torch": "refused"}
+    assert "overflow" in report.to_text()
+    json.loads(report.to_json())
+    with pytest.raises(sb.BadInput, match="overflow"):
+        sb.verify(graph, np.full((3, 1, 1), 1e15), ["torch"])
+
+
+def test_rows_are_read_by_key_as_well():
+    case = random_case(4, "dyadic", precision="float32")
+    row = sb.verify(case.graph, case.inputs, ["torch"]).rows[0]
+    assert row["verdict"] == row.verdict == "equal"
+
+
+@pytest.mark.parametrize("backends", [{"a": "torch"}, {"a": ("torch", None)}, {"a": ("torch",)}])
+def test_malformed_backends_are_refused(backends):
+    case = random_case(4, "dyadic")
+    with pytest.raises(sb.BadInput, match="is needed, say"):
+        sb.verify(case.graph, case.inputs, backends)

@@ -7,6 +7,7 @@ never a silent switch to another.
 from snubridge.errors import BadInput
 from snubridge.nn.kernels.eager import Dynamics as Dynamics
 from snubridge.nn.kernels.eager import State as State
+from snubridge.nn.kernels.eager import clamped as clamped
 from snubridge.nn.kernels.eager import scan as scan
 from snubridge.nn.kernels.eager import step as step
 

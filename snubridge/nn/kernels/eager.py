@@ -72,6 +72,28 @@ H: Mapping[type, Callable[[Any, Tensor, Surrogate], Tensor]] = {
 }
 
 
+def clamped(decay: Tensor) -> Tensor:
+    """A learned decay clamped to [0, 1]; gradients that lead back into the range pass, so that it is no trap."""
+    inside: Tensor = _Clamp.apply(decay)  # type: ignore[no-untyped-call]  # torch has no annotation here
+    return inside
+
+
+class _Clamp(torch.autograd.Function):
+    @staticmethod
+    def forward(decay: Tensor) -> Tensor:
+        return decay.clamp(0, 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (decay,) = ctx.saved_tensors
+        stuck = ((decay > 1) & (grad < 0)) | ((decay < 0) & (grad > 0))
+        return grad.masked_fill(stuck, 0)
+
+
 def step(dynamics: Dynamics, decay: Tensor, threshold: Tensor, state: State, drive: Tensor) -> State:
     """(s_{t-1}, y_{t-1}) and the drive x_t, each (B, *shape), to (s_t, y_t)."""
     carried = CARRIED[dynamics.reset](decay, threshold, state.s, state.y)
