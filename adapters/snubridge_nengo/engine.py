@@ -185,12 +185,12 @@ def build(
             else:
                 frames = Frames(stop["size"], plan["numbers"], default_dt=dt) if kind == "input" else None
                 size_in = 0 if kind == "input" else stop["size"]
-                kinds[kind][name] = ports[name] = nengo.Node(frames, size_in=size_in, label=name)
+                kinds[kind][name] = ports[name] = _node(frames, stop["size"], size_in, name)
         for path in plan["paths"]:
             weight = None if path["weight"] is None else arrays[path["weight"]]
             _connect(ports[path["source"]], ports[path["target"]], weight, path["delay"], dt)
         for bias in plan["biases"]:
-            constant = nengo.Node(arrays[bias["bias"]], size_in=0, label=bias["bias"])
+            constant = _node(arrays[bias["bias"]], len(arrays[bias["bias"]]), 0, bias["bias"])
             _connect(constant, ports[bias["target"]], None, bias["delay"], dt)
         net.spikes = {name: _probe(ports[name], "output") for name in kinds["unit"] if "spikes" in record}
         net.states = {name: _probe(ports[name], "s") for name in kinds["unit"] if "states" in record}
@@ -238,6 +238,11 @@ def _ensemble(unit: Mapping[str, Any], arrays: Mapping[str, Array]) -> nengo.Ens
     )
     one, zero = nengo.dists.Choice([1.0]), nengo.dists.Choice([0.0])
     return nengo.Ensemble(unit["size"], 1, neuron_type=neurons, gain=one, bias=zero, noise=None, label=name)
+
+
+def _node(output: Any, size: int, size_in: int, label: str) -> nengo.Node:
+    """Everything explicit, as in ``_connect``."""
+    return nengo.Node(output, size_in=size_in, size_out=None if output is None else size, label=label, seed=None)
 
 
 def _connect(source: Any, target: Any, weight: Array | None, delay: int, dt: float) -> None:

@@ -51,6 +51,8 @@ def read(path: StrPath) -> tuple[Document, dict[str, Array]]:
         document = _opened(_contents(place, MAX_JSON_BYTES))
         place = folder / ARRAYS_NPZ
         archive = document["archive"]
+        if archive["file"] != ARRAYS_NPZ:
+            raise BadFile(f"hardware.json states the archive {archive['file']!r:.60}")
         data = _contents(place, archive["bytes"])
         if len(data) != archive["bytes"] or hashlib.sha256(data).hexdigest() != archive["sha256"]:
             raise BadFile("not the file of the SHA-256 that hardware.json states")

@@ -253,6 +253,7 @@ def test_no_setting_survives_a_failure() -> None:
 def test_a_surrounding_network_changes_nothing_and_is_not_changed() -> None:
     case = random_case(13, "dyadic")
     with nengo.Network() as surrounding:
+        surrounding.config[nengo.Node].size_out = 2
         surrounding.config[nengo.Connection].synapse = 0.1
         surrounding.config[nengo.Connection].transform = 2.0
         surrounding.config[nengo.Ensemble].gain = nengo.dists.Choice([3.0])

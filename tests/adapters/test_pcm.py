@@ -104,6 +104,13 @@ def rehash(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     (path / "hardware.json").write_bytes(to_json(document).encode())
 
 
+def test_the_archive_has_one_name(tmp_path: Path) -> None:
+    path = saved(one_crossbar([[1.0, 2.0]]), tmp_path)
+    rehash(path, lambda document: document["archive"].update(file="../elsewhere.npz"))
+    with pytest.raises(sb.BadFile, match=r"states the archive '\.\./elsewhere\.npz'"):
+        sb.import_graph(path, "pcm")
+
+
 # The meaning: what the twin computes is what the reference defines.
 
 
