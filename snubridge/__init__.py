@@ -4,8 +4,6 @@ The map of the public API; each block names the room where the code lives. ``fro
 import nn`` (which needs torch) is apart.
 """
 
-from importlib.metadata import version as _version
-
 from snubridge.bridge.adapter import Adapter as Adapter
 from snubridge.bridge.adapter import Program as Program
 from snubridge.bridge.adapter import Support as Support
@@ -49,5 +47,4 @@ from snubridge.verification.comparison import Comparison as Comparison
 from snubridge.verification.comparison import compare as compare
 from snubridge.verification.report import Report as Report
 from snubridge.verification.verifier import verify as verify
-
-__version__ = _version("snubridge")
+from snubridge.version import __version__ as __version__

@@ -66,7 +66,7 @@ class TorchProgram:
 
     def save(self, path: StrPath) -> None:
         """Write the graph as a ``.safetensors`` file."""
-        if Path(path).suffix != ".safetensors":
+        if Path(path).suffix in (".pt", ".pth"):  # what torch.load would expect to open
             raise BadFile(f"{path}: a graph's file ends in .safetensors; nn.to_module(sb.load(file)) is the module")
         save(self.graph, path)
 

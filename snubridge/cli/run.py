@@ -17,7 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_graph(parser)
     parser.add_argument("--on", required=True, metavar="BACKEND", help="see snubridge backends; or reference")
     arguments.add_inputs(parser)
-    parser.add_argument("--out", required=True, metavar="TRACE.npz", help="spikes/, states/, outputs/ and lengths")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="TRACE.npz",
+        help="what to write: keys spikes/<unit>, states/<unit>, outputs/<output>",
+    )
     parser.add_argument("--record", default="spikes", metavar="spikes,states", help="what to record of every unit")
     arguments.add_options(parser)
 

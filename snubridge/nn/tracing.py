@@ -7,7 +7,6 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from snubridge.ir import Unit as UnitNode
 from snubridge.ir.numbers import Array
 from snubridge.nn.network import Network
 from snubridge.nn.units import SNU, Unit
+from snubridge.version import __version__
 
 LAYERS = (torch.nn.Linear, Unit, SNU)
 """Layers that become nodes. Exactly these: a subclass may compute anything."""
@@ -215,7 +215,7 @@ class _Capture:
         metadata = {
             "captured_from": self.name,
             "torch": torch.__version__,
-            "snubridge": version("snubridge"),
+            "snubridge": __version__,
             "sha256": graph.digest,
         }
         return Graph(self.nodes, self.edges, numbers=numbers, metadata=metadata)

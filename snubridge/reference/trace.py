@@ -136,14 +136,17 @@ class Trace:
         return _rebuilt, (*groups, self.lengths, self.state, self.reduced)
 
     def arrays(self) -> dict[str, Array]:
-        """All arrays by the keys of a trace file: spikes/<unit>, states/<unit>, outputs/<output>, lengths.
+        """All arrays by the keys of a trace file: spikes/<unit>, states/<unit>, outputs/<output>.
 
-        Where outputs are reduced over time, ``reduced`` holds their names.
+        ``lengths`` is there where a sample is shorter than the run, and ``reduced``, the names of
+        the outputs that are reduced over time, where there are such.
         """
         groups = {"spikes": self.spikes, "states": self.states, "outputs": self.outputs}
         keyed = {f"{group}/{name}": array for group, arrays in groups.items() for name, array in arrays.items()}
-        reduced = {"reduced": np.array(self.reduced)} if self.reduced else {}
-        return {**keyed, "lengths": self.lengths, **reduced}
+        whole = [len(array) for key, array in keyed.items() if key.removeprefix("outputs/") not in self.reduced]
+        if not whole or (self.lengths != whole[0]).any():
+            keyed["lengths"] = self.lengths
+        return {**keyed, "reduced": np.array(self.reduced)} if self.reduced else keyed
 
     def save(self, path: StrPath) -> None:
         """Write an ``.npz`` file with the keys of ``arrays``; atomic."""

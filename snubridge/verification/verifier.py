@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from snubridge.reference.interpreter import simulate
 from snubridge.reference.trace import Trace
 from snubridge.verification.comparison import UnitComparison, compare
 from snubridge.verification.report import Report, Row
+from snubridge.version import __version__
 
 Backends = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
 
@@ -95,7 +95,7 @@ def verify_traces(
         graph=graph.digest,
         steps=run.steps,
         samples=run.samples,
-        versions={"snubridge": version("snubridge"), "python": platform.python_version(), "numpy": np.__version__},
+        versions={"snubridge": __version__, "python": platform.python_version(), "numpy": np.__version__},
         facts={label: found for label, found in facts.items() if found},
     )
     return Verification(report, expected, traces)
