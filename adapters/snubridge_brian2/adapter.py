@@ -40,4 +40,4 @@ class Brian2Adapter:
             reasons.append("Brian2 is in standalone mode; brian2.set_device('runtime') goes back")
         if reasons:
             raise Unsupported(self.name, reasons)
-        return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), {"dt": dt})
+        return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), "brian2", {"dt": dt})

@@ -35,4 +35,4 @@ class NengoAdapter:
         dt = time_step(self.name, dt)
         import snubridge_nengo.engine as engine
 
-        return ScriptProgram(graph, engine, ErrorModel("float64"), {"dt": dt})
+        return ScriptProgram(graph, engine, ErrorModel("float64"), "nengo", {"dt": dt})

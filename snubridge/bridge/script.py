@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,6 +61,8 @@ class ScriptProgram:
     module: Any
     """An ``EngineModule``."""
     rounding: ErrorModel
+    engine: str
+    """The name of the module that the engine is imported as."""
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
@@ -95,6 +98,10 @@ class ScriptProgram:
         script = Path(path)
         if script.suffix != ".py":
             raise BadFile(f"{path}: a script ends in .py; its parameters go into the .npz beside it")
+        if script.stem in {*sys.stdlib_module_names, "numpy", self.engine}:
+            raise BadFile(
+                f"{path}: a script of that name would hide the module {script.stem} from itself; name it anew"
+            )
         _demand_ours(script.with_suffix(".npz"))
         plan, arrays = self._planned
         stored = io.BytesIO()

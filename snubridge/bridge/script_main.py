@@ -4,6 +4,8 @@ import hashlib
 import json
 import pathlib
 import sys
+import zipfile
+import zlib
 
 import numpy as np
 
@@ -13,7 +15,7 @@ def read_inputs(path, plan):
     try:
         loaded = np.load(path, allow_pickle=False)
         loaded = loaded if isinstance(loaded, np.ndarray) else members(loaded)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise SystemExit(f"{path}: cannot be read as an .npy or .npz file: {error}") from None
     names = [entry["name"] for entry in plan["inputs"]]
     if isinstance(loaded, np.ndarray):
@@ -66,9 +68,12 @@ def main(run, parameters_sha256):
     """python SCRIPT inputs.npy trace.npz; the parameters lie in the .npz beside the script."""
     if len(sys.argv) != 3:
         raise SystemExit(f"usage: python {sys.argv[0]} inputs.npy trace.npz")
-    parameters = pathlib.Path(__file__).with_suffix(".npz")
+    script = pathlib.Path(__file__)
+    parameters = script.with_suffix(".npz")
     if not parameters.is_file():
         raise SystemExit(f"{parameters} is missing: the parameters lie beside the script, under its name")
+    if pathlib.Path(sys.argv[2]).resolve() in [p.resolve() for p in (parameters, script, pathlib.Path(sys.argv[1]))]:
+        raise SystemExit(f"{sys.argv[2]}: would overwrite the script, its parameters, or its inputs; name another file")
     if not pathlib.Path(sys.argv[2]).absolute().parent.is_dir():
         raise SystemExit(f"{sys.argv[2]}: the folder does not exist; make it first")
     if hashlib.sha256(parameters.read_bytes()).hexdigest() != parameters_sha256:
@@ -78,4 +83,5 @@ def main(run, parameters_sha256):
     plan = json.loads(str(arrays.pop("plan")))
     inputs = read_inputs(sys.argv[1], plan)
     trace = shaped(plan, run(plan, arrays, inputs))
-    np.savez(sys.argv[2], **trace)
+    with pathlib.Path(sys.argv[2]).open("wb") as stream:  # a name of its own choice: numpy would append .npz
+        np.savez(stream, **trace)

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from snubridge.errors import BadFile, BadInput
 from snubridge.ir.document import from_json
 from snubridge.ir.numbers import Array
@@ -85,11 +83,6 @@ def names(text: str) -> list[str]:
 def described(arrays: dict[str, Array]) -> dict[str, str]:
     """What arrays are, for people: dtype and shape."""
     return {key: f"{array.dtype} {tuple(array.shape)}" for key, array in arrays.items()}
-
-
-def total(arrays: dict[str, Array]) -> int:
-    """The ones of the spike arrays among ``arrays``."""
-    return sum(int(np.count_nonzero(array)) for array in arrays.values() if array.dtype == np.uint8)
 
 
 def parent_exists(path: str) -> Path:

@@ -10,6 +10,7 @@ from snubridge.cli import arguments
 from snubridge.errors import BadInput
 from snubridge.ir.file import load
 from snubridge.reference.interpreter import simulate
+from snubridge.verification.comparison import compare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
-    arguments.parent_exists(args.out)
+    if arguments.parent_exists(args.out).suffix != ".npz":
+        raise BadInput(f"--out {args.out}: a trace is written as .npz")
     graph = load(args.graph)
     options, record = arguments.options(args), arguments.names(args.record)
     inputs, lengths = arguments.inputs(args), arguments.lengths(args)
@@ -41,10 +43,11 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
         trace = export(graph, args.on, **options).run(inputs, record=record, lengths=lengths)
     trace.save(args.out)
     arrays = trace.arrays()
-    document = {"backend": args.on, "out": args.out, "spikes": arguments.total(arrays)}
+    spikes = sum(part.spikes for part in compare(trace, trace).units.values()) if trace.spikes else 0
+    document = {"backend": args.on, "out": args.out, "spikes": spikes}
     document["arrays"] = arguments.described(arrays)
     return (
         0,
         document,
-        f"{args.out}: {arguments.total(arrays):,} spikes in {', '.join(trace.spikes) or 'no unit'}, from {args.on}",
+        f"{args.out}: {spikes:,} spikes in {', '.join(trace.spikes) or 'no unit'}, from {args.on}",
     )

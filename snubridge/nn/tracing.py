@@ -19,6 +19,7 @@ from snubridge.ir import Edge, Float32, Float64, Graph, Input, Linear, Node, Num
 from snubridge.ir import Unit as UnitNode
 from snubridge.ir.numbers import Array
 from snubridge.nn.network import Network
+from snubridge.nn.trial import check
 from snubridge.nn.units import SNU, Unit
 from snubridge.version import __version__
 
@@ -36,6 +37,8 @@ NEAREST = {
     "Network": "capture it alone, not within another module",
 }
 """What to take instead of a layer that cannot be captured."""
+HARMLESS = (operator.getitem, operator.eq, getattr, torch._assert, _assert_is_none)
+"""Functions that change no value: fx itself adds some of them, for arguments with defaults."""
 IDENTITIES = (torch.nn.Identity, torch.nn.Dropout, torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.AlphaDropout)
 """Layers that do nothing in evaluation."""
 
@@ -107,7 +110,8 @@ def capture(module: torch.nn.Module, input_shape: int | tuple[int, ...]) -> Grap
     through such a network), adding values where it likes. Parameters are float32 or float64, all
     the same.
 
-    Raises ``Unsupported`` naming by path everything that cannot be taken, and ``InvalidGraph``.
+    The graph is run beside the module on small random inputs before it is returned. Raises
+    ``Unsupported`` naming by path everything that cannot be taken, and ``InvalidGraph``.
     """
     if not isinstance(module, torch.nn.Module):
         raise BadInput(f"capture takes a torch module, not a {type(module).__name__}")
@@ -125,7 +129,10 @@ def capture(module: torch.nn.Module, input_shape: int | tuple[int, ...]) -> Grap
             raise BadInput(f"input_shape {shape}: the network's inputs have the shapes {found}")
         return graph
     root = _Root(module) if _Tracer().is_leaf_module(module, "") else module
-    return _Capture(type(module).__name__, root, shape, _traced(root)).graph()
+    captured = _Capture(type(module).__name__, root, shape, _traced(root))
+    graph = captured.graph()
+    check(module, graph, batch_first=any(captured.time_axes.values()), where=captured.where)
+    return graph
 
 
 def _tampered(module: torch.nn.Module) -> Iterator[str]:
@@ -182,6 +189,7 @@ class _Capture:
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     time_axes: dict[str, bool] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    where: list[Any] = field(default_factory=list)
 
     def graph(self) -> Graph:
         """The graph, or every reason why there is none."""
@@ -233,7 +241,7 @@ class _Capture:
 
     def _pass_over(self, node: fx.Node) -> None:
         """Leave out what nothing depends on, unless it may change a value in place."""
-        if node.op in ("placeholder", "get_attr", "output") or node.target in (operator.getitem, _assert_is_none):
+        if node.op in ("placeholder", "get_attr", "output") or node.target in HARMLESS:
             return
         if node.op == "call_module" and type(self.root.get_submodule(str(node.target))) in (*LAYERS, *IDENTITIES):
             return
@@ -259,14 +267,28 @@ class _Capture:
         raise _Refused(f"{_place(node)}: {_name(node)} cannot be captured; use layers of snubridge.nn, Linear, and +")
 
     def _added(self, node: fx.Node, args: list[Any]) -> _Sum:
+        args = [argument for argument in args if not (type(argument) is int and argument == 0)]  # sum() starts so
         if not all(isinstance(argument, _Sum) for argument in args):
             raise _Refused(f"{_place(node)}: a sum with a constant or a state; use a Linear with bias, or a threshold")
-        if node.target is operator.iadd and len(node.all_input_nodes[0].users) > 1:
+        if node.target is operator.iadd and self._is_used_elsewhere(node.all_input_nodes[0]):
             raise _Refused(f"{_place(node)}: += changes a value that is used elsewhere too; write a = a + b")
         terms = tuple(term for argument in args for term in argument.terms)
         if len(set(terms)) < len(terms):
             raise _Refused(f"{_place(node)}: a value added to itself; double the weight instead")
         return _Sum(terms)
+
+    def _is_used_elsewhere(self, node: fx.Node) -> bool:
+        """Whether a value has other users than the next, under this name or that of an identity before it."""
+        while len(node.users) == 1:
+            if not self._is_identity(node):
+                return False
+            node = node.all_input_nodes[0]
+        return True
+
+    def _is_identity(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return type(self.root.get_submodule(str(node.target))) in IDENTITIES
+        return node.target is torch.nn.functional.dropout
 
     def _layer(self, path: str, args: list[Any]) -> Any:
         layer = self.root.get_submodule(path)
@@ -317,13 +339,13 @@ class _Capture:
         return self._add(path, Linear(arrays[0], arrays[1]), terms)
 
     def _output(self, returned: Any) -> None:
-        values = list(_flat(returned))
-        ys = [_Sum((v.unit,)) if isinstance(v, _Stateful) else v for v in values if isinstance(v, _Sum | _Stateful)]
+        found = list(_values(returned))
         if self.reasons:
             return
-        if len(ys) != 1:
-            raise _Refused(f"forward returns {len(ys)} values besides states; one is captured so far")
-        self._add("output", Output(), ys[0].terms)
+        if len(found) != 1:
+            raise _Refused(f"forward returns {len(found)} values besides states; one is captured so far")
+        ((self.where, value),) = found
+        self._add("output", Output(), value.terms)
 
     def _add(self, path: str, node: Node, terms: tuple[str, ...]) -> str:
         name, count = path, 1
@@ -335,6 +357,8 @@ class _Capture:
         return name
 
     def _array(self, place: str, tensor: torch.Tensor) -> Array:
+        if tensor.is_meta:
+            raise _Refused(f"{place}: is on the meta device and has no values; materialize the module first")
         self.dtypes[place] = tensor.dtype
         return tensor.detach().cpu().to(torch.float64).numpy()
 
@@ -346,14 +370,18 @@ class _Capture:
         return Float64() if found == {torch.float64} else Float32()
 
 
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, tuple | list):
-        for item in value:
-            yield from _flat(item)
-    elif isinstance(value, dict):
-        yield from _flat(list(value.values()))
-    else:
-        yield value
+def _values(returned: Any, where: tuple[Any, ...] = ()) -> Iterator[tuple[list[Any], _Sum]]:
+    """The values in what ``forward`` returns, each with the keys that lead to it; states are passed over."""
+    if isinstance(returned, tuple | list):
+        for index, item in enumerate(returned):
+            yield from _values(item, (*where, index))
+    elif isinstance(returned, dict):
+        for key, item in returned.items():
+            yield from _values(item, (*where, key))
+    elif isinstance(returned, _Stateful):
+        yield [*where, 0], _Sum((returned.unit,))
+    elif isinstance(returned, _Sum):
+        yield list(where), returned
 
 
 def _name(node: fx.Node) -> str:

@@ -118,7 +118,7 @@ def _part(
         rtol = TOLERANCE[precision or ("float32" if "float32" in dtypes else "float64")]
         with np.errstate(invalid="ignore", over="ignore"):
             gap = np.where(alive, np.abs(actual.astype(np.float64) - expected.astype(np.float64)), 0.0)
-        scale = np.abs(np.where(alive, expected, 0)).max(initial=0.0)
+        scale = np.abs(np.where(alive & np.isfinite(expected), expected, 0)).max(initial=0.0)
         apart = ~(gap <= rtol * max(scale, np.finfo(np.float64).tiny))  # a NaN is apart
         apart &= (gap != 0) & alive
         largest = float(gap.max(initial=0.0))
@@ -137,7 +137,9 @@ def _first(name: str, apart: Array, lengths: Array, reduced: bool) -> First | No
     where = np.argwhere(apart)
     if not len(where):
         return None
-    # A reduction is the value after a sample's last step.
-    sample, *neuron = (int(i) for i in (where[0] if reduced else where[0][1:]))
-    step = int(lengths[sample]) - 1 if reduced else int(where[0][0])
+    if reduced:  # the value after a sample's last step
+        earliest = min(where, key=lambda place: int(lengths[place[0]]))
+        step, sample, *neuron = (int(lengths[earliest[0]]) - 1, *(int(i) for i in earliest))
+    else:
+        step, sample, *neuron = (int(i) for i in where[0])
     return First(step, sample, name, neuron[0] if len(neuron) == 1 else tuple(neuron))

@@ -125,10 +125,11 @@ WRONG = {
     "no reader": (["import", "NET", "--from", "torch", "--out", "x"], "torch cannot be read back"),
     "no folder": (["export", "NET", "--to", "onnx", "--out", "none/x.onnx"], "the folder none does not exist"),
     "inputs not an array": (["verify", "NET", "--inputs", "NET"], "not a readable .npy or .npz file"),
-    "wrong shape": (["run", "NET", "--on", "reference", "--inputs", "BAD", "--out", "x"], "needed \\(T, B"),
+    "wrong shape": (["run", "NET", "--on", "reference", "--inputs", "BAD", "--out", "x.npz"], "needed \\(T, B"),
     "report": (["verify", "NET", "--inputs", "X", "--report", "r.pdf"], "written as .json or .txt"),
     "option": (["export", "NET", "--to", "onnx", "--out", "x", "--option", "precision"], "KEY=VALUE is needed"),
-    "record": (["run", "NET", "--on", "torch", "--inputs", "X", "--out", "x", "--record", "volt"], "record="),
+    "out of run": (["run", "NET", "--on", "torch", "--inputs", "X", "--out", "NET"], "a trace is written as .npz"),
+    "record": (["run", "NET", "--on", "torch", "--inputs", "X", "--out", "x.npz", "--record", "volt"], "record="),
     "option named graph": (
         ["export", "NET", "--to", "onnx", "--out", "x.onnx", "--option", "graph=1"],
         "no option 'graph'",

@@ -84,6 +84,25 @@ def test_a_script_checks_ranges_and_grids_and_tells_names_apart(backend, tmp_pat
     assert (spikes["u"].sum(), spikes["u.npy"].sum()) == (2, 0)
 
 
+def test_a_script_overwrites_nothing_of_its_own(tmp_path):
+    case = random_case(11, "dyadic")
+    script = tmp_path / "net.py"
+    sb.export(case.graph, "nengo").save(script)
+    np.savez(tmp_path / "x.npz", **{"in": case.inputs})
+    for target in ("net.npz", "x.npz", "net.py"):
+        assert "would overwrite" in run(script, tmp_path / "x.npz", tmp_path / target).stderr
+    assert run(script, tmp_path / "x.npz", tmp_path / "trace.dat").returncode == 0
+    assert (tmp_path / "trace.dat").exists()
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
+    assert "cannot be read" in run(script, tmp_path / "bad.npz", tmp_path / "t.npz").stderr
+
+
+@pytest.mark.parametrize(("backend", "name"), [("nengo", "nengo"), ("brian2", "brian2"), ("nengo", "json")])
+def test_a_script_hides_no_module_from_itself(backend, name, tmp_path):
+    with pytest.raises(sb.BadFile, match=f"would hide the module {name}"):
+        sb.export(random_case(11, "dyadic").graph, backend).save(tmp_path / f"{name}.py")
+
+
 def test_a_script_replaces_no_file_of_others(tmp_path):
     np.savez(tmp_path / "data.npz", mine=np.ones(3))
     program = sb.export(random_case(11, "dyadic").graph, "nengo")

@@ -169,6 +169,42 @@ def aliased_twice():
     return module_of(forward, a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4))
 
 
+def through_dropout():
+    def forward(self, x):
+        h = self.a(x)
+        out = self.drop(h)
+        out += self.b(x)
+        return out + self.b(h)
+
+    return module_of(forward, a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4), drop=torch.nn.Dropout(0.1))
+
+
+def branching():
+    def forward(self, x):
+        return self.a(x) if isinstance(x, torch.Tensor) else self.b(x)
+
+    return module_of(forward, a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4))
+
+
+class OwnCall(torch.nn.Sequential):
+    """A module whose ``__call__`` does more than its ``forward``."""
+
+    def __call__(self, x):
+        return super().__call__(x) + x
+
+
+class Stubborn(nn.Sequential):
+    """Monte-Carlo dropout: active in evaluation too."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].training = True
+        return self
+
+
 class Own(nn.SNU):
     """A layer of the user's own, whose forward may do anything."""
 
@@ -202,6 +238,11 @@ REFUSED = {
         lambda: module_of(lambda self, x: (self.r(x), x)[1], r=torch.nn.ReLU(inplace=True)),
         "r may change a value in place",
     ),
+    "in place sum of an alias": (through_dropout, "\\+= changes a value that is used elsewhere"),
+    "branch on a type": (branching, "computes something else than what its trace shows"),
+    "own call": (lambda: OwnCall(torch.nn.Linear(4, 4)), "computes something else"),
+    "dropout that stays": (lambda: Stubborn(), "computes something else"),
+    "meta": (lambda: nn.Sequential(torch.nn.Linear(4, 4, device="meta")), "0: is on the meta device"),
     "pair": (lambda: torch.nn.Sequential(nn.SNU(4, 4), torch.nn.Linear(4, 4)), "1: receives the pair .* nn.Sequential"),
     "shape": (lambda: nn.Sequential(torch.nn.Linear(4, 3), nn.Unit(5, learn_threshold=False)), "receives \\(3,\\)"),
     "network within": (lambda: nn.Sequential(nn.to_module(nn.capture(nn.SNU(4, 4), 4))), "capture it alone"),
@@ -239,17 +280,21 @@ def test_what_computes_the_same_is_taken():
         def __init__(self):
             super().__init__()
             self.a, self.b, self.unit = torch.nn.Linear(4, 6), torch.nn.Linear(4, 6), nn.Unit(6, threshold=0.2)
+            self.c, self.drop = torch.nn.Linear(4, 6), torch.nn.Dropout(0.5)
 
-        def forward(self, x):
+        def forward(self, x, scale=1.0, flag=False, mode="a", option=None):
             h = self.a(input=x)
             h += self.b(x)
             h = dropout(h, 0.5, self.training)
+            h = self.drop(sum([h, self.c(x)]))
+            _T, _B, _ = x.shape
+            h += self.b(x)
             unused = self.a(x)  # noqa: F841
             return self.unit(x=h)
 
     module = Various()
     graph = nn.capture(module, 4)
-    assert list(graph.nodes) == ["input", "a", "b", "unit", "output"]
+    assert list(graph.nodes) == ["input", "a", "b", "c", "b_2", "unit", "output"]
     same(module, graph, 4)
 
 

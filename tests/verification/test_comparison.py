@@ -102,3 +102,18 @@ def test_nothing_to_compare_is_not_equal():
         sb.compare(empty, empty)
     with pytest.raises(sb.BadInput, match="two traces"):
         sb.compare(None, empty)
+
+
+def test_a_value_that_is_not_finite_is_never_equal():
+    trace = next(t for t in map(trace_of, range(20)) if "out" in t.outputs)
+    infinite = changed(trace, "outputs", "out", (3, 0, 1), np.inf)
+    assert not sb.compare(infinite, trace).equal
+    assert not sb.compare(trace, infinite).equal
+    assert sb.compare(infinite, trace).differing == 1
+
+
+def test_the_first_of_reduced_differences_is_that_of_the_sample_that_ends_first():
+    graph = sb.Graph({"in": sb.Input((1,)), "out": sb.Output("sum")}, [sb.Edge("in", "out")])
+    trace = sb.simulate(graph, np.ones((10, 2, 1)), lengths=[10, 4])
+    other = dataclasses.replace(trace, outputs={"out": trace.outputs["out"] + 1})
+    assert sb.compare(trace, other).first == (3, 1, "out", 0)
