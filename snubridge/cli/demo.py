@@ -8,6 +8,7 @@ Brian2, Nengo, ONNX Runtime, a PCM crossbar description and torch, and leaves ev
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -60,10 +61,8 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
 def _music() -> Any:
     """The demo's room, or what has to be installed for it."""
     try:
-        import matplotlib  # noqa: F401
-        import music21  # noqa: F401
-        import torch  # noqa: F401
-        import tqdm  # noqa: F401
+        for library in ("matplotlib", "music21", "torch", "tqdm"):
+            importlib.import_module(library)
     except ImportError as error:
         raise MissingEngine(f"{error.name or error} is not installed: pip install 'snubridge[all]'") from None
     from snubridge.demo import music

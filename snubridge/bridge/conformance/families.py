@@ -9,6 +9,7 @@ comes closer than ``GENERIC_MARGIN`` to its threshold.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,20 +80,23 @@ def random_case(
     return Case(f"{family}-{seed}", Graph(nodes, edges), draw.inputs((steps, samples, width)))
 
 
-class _Draw:
+class _Draw(ABC):
     """Parameters of one family."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
 
+    @abstractmethod
     def values(self, shape: tuple[int, ...]) -> Array:
-        raise NotImplementedError("each family draws its own")
+        """Each family draws its own."""
 
+    @abstractmethod
     def decay(self, shape: tuple[int, ...]) -> Array:
-        raise NotImplementedError("each family draws its own")
+        """Each family draws its own."""
 
+    @abstractmethod
     def threshold(self, shape: tuple[int, ...]) -> Array:
-        raise NotImplementedError("each family draws its own")
+        """Each family draws its own."""
 
     def inputs(self, shape: tuple[int, ...]) -> Array:
         spikes: Array = (self.rng.random(shape) < self.rng.uniform(0.1, 0.6)).astype(np.float32)
