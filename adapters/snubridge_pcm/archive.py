@@ -42,6 +42,7 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
         for key in sorted(arrays):
             entry = io.BytesIO()
             array = np.asarray(arrays[key], dtype=DTYPES[arrays[key].dtype.name], order="C")
+            # numpy leaves write_array without types
             np.lib.format.write_array(entry, array, (1, 0), allow_pickle=False)  # type: ignore[no-untyped-call]
             archive.writestr(zipfile.ZipInfo(f"{key}.npy"), entry.getvalue())
     return stream.getvalue()

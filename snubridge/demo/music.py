@@ -16,7 +16,6 @@ from snubridge.exactness import smallest_margin
 from snubridge.ir.file import save, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.reference.archive import write_array
-from snubridge.reference.interpreter import simulate
 from snubridge.verification.pictures import draw_rasters
 from snubridge.verification.report import Report
 from snubridge.verification.verifier import Verification, verify_traces
@@ -101,14 +100,13 @@ def run(
     say(f"running {samples} held-out chorales on {', '.join(FLOAT64)}")
     verification = verify_traces(graph, inputs, FLOAT64, lengths=lengths, progress=lambda label: say(f"  {label}"))
     float32 = verify_traces(graph, inputs, FLOAT32, lengths=lengths).report
-    expected = simulate(graph, inputs, record=("spikes", "states"), lengths=lengths)
     demo = Demo(
         report=verification.report,
         float32=float32,
         trained=best,
         chorales=len(chorales.train),
         devices=int(verification.report.facts["pcm"]["devices"]),
-        margin=smallest_margin(graph, expected),
+        margin=smallest_margin(graph, verification.expected),
     )
     say(f"writing {out}/")
     _write(out, graph, inputs, lengths, demo, verification)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from snubridge.errors import BadInput, Unsupported
 from snubridge.ir import Graph, Input
 from snubridge.nn.network import Network
 from snubridge.nn.translation import Translation
-from snubridge.nn.trial import check
+from snubridge.nn.trial import check, evaluation
 from snubridge.nn.units import Unit
 
 
@@ -94,18 +93,6 @@ def _tampered(module: torch.nn.Module) -> Iterator[str]:
             yield f"{place}: its forward is replaced on the instance; define it in a class"
 
 
-@contextmanager
-def _evaluation(module: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode within, and every submodule's own mode again after."""
-    modes = {child: child.training for child in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, training in modes.items():
-            child.training = training
-
-
 def _traced(module: torch.nn.Module) -> fx.Graph:
     parameters = list(inspect.signature(module.forward).parameters.values())
     needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -113,7 +100,7 @@ def _traced(module: torch.nn.Module) -> fx.Graph:
         raise Unsupported("capture", [f"forward takes {', '.join(needed) or 'nothing'}; one value is taken so far"])
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     try:
-        with _evaluation(module):
+        with evaluation(module):
             return _Tracer().trace(module, concrete_args=defaults or None)
     except Exception as error:  # user code may fail on symbolic values in any way; the cause is kept
         cause = f"{type(error).__name__}: {error}".splitlines()[0]

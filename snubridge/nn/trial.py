@@ -65,16 +65,24 @@ def _apart(expected: Tensor | dict[str, Tensor], y: Any) -> float:
 
 
 @contextmanager
-def _untouched(module: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode within; modes, buffers and random state as before after it."""
+def evaluation(module: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode within, and every submodule's own mode again after."""
     modes = {child: child.training for child in module.modules()}
-    buffers = {buffer: buffer.detach().clone() for buffer in module.buffers()}
     module.eval()
     try:
-        with torch.random.fork_rng(devices=[]):
-            yield
+        yield
     finally:
         for child, training in modes.items():
             child.training = training
+
+
+@contextmanager
+def _untouched(module: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode within; modes, buffers and random state as before after it."""
+    buffers = {buffer: buffer.detach().clone() for buffer in module.buffers()}
+    try:
+        with evaluation(module), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
         for buffer, before in buffers.items():
             buffer.copy_(before)

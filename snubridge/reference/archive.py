@@ -44,6 +44,7 @@ def read(path: StrPath) -> Array | dict[str, Array]:
 
 def _member(archive: zipfile.ZipFile, name: str) -> Array:
     with archive.open(name) as stream:
+        # numpy leaves read_array without types
         array: Array = np.lib.format.read_array(stream, allow_pickle=False)  # type: ignore[no-untyped-call]
         return array
 

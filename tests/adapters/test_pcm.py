@@ -336,7 +336,7 @@ def test_one_perturbed_conductance_is_one_changed_weight(tmp_path: Path) -> None
     for out, row in np.argwhere((weight != 0) & (np.abs(weight) < np.abs(weight).max(axis=1, keepdims=True))):
         path = saved(graph, tmp_path)
         sign = "plus" if weight[out, row] > 0 else "minus"
-        reseal(path, lambda document, arrays: halve(arrays[f"w/G_{sign}_uS"], row, out))  # noqa: B023
+        reseal(path, lambda document, arrays: halve(arrays[f"w/G_{sign}_uS"], row, out))  # noqa: B023  # called at once
         changed = sb.import_graph(path, "pcm").nodes["w"].weight
         assert np.argwhere(changed != weight).tolist() == [[out, row]]
         assert changed[out, row] == weight[out, row] / 2

@@ -289,7 +289,7 @@ def test_what_computes_the_same_is_taken():
             h = self.drop(sum([h, self.c(x)]))
             _T, _B, _ = x.shape
             h += self.b(x)
-            unused = self.a(x)  # noqa: F841
+            unused = self.a(x)  # noqa: F841  # that it is unused is the point
             return self.unit(x=h)
 
     module = Various()
