@@ -9,7 +9,9 @@ from snubridge.bridge.adapter import Support as Support
 from snubridge.bridge.lowering import export as export
 from snubridge.bridge.lowering import import_graph as import_graph
 from snubridge.bridge.lowering import lower as lower
+from snubridge.bridge.options import oversize as oversize
 from snubridge.bridge.options import time_step as time_step
+from snubridge.bridge.options import upper_limit as upper_limit
 from snubridge.bridge.options import wide_enough as wide_enough
 from snubridge.bridge.planning import Plan as Plan
 from snubridge.bridge.planning import draw_plan as draw_plan

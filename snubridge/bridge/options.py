@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from snubridge.errors import BadInput, Unsupported
 from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import NUMBERS
@@ -31,3 +33,20 @@ def wide_enough(backend: str, graph: Graph, precision: str | None) -> str:
             ],
         )
     return chosen
+
+
+def upper_limit(backend: str, option: str, value: int) -> int:
+    """A limit that a caller can raise: a whole number, at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadInput(f"{backend}: {option}={value!r:.60}; needed a whole number, at least 1")
+    return value
+
+
+def oversize(sizes: Mapping[str, int], option: str, limit: int, what: str) -> tuple[str, ...]:
+    """The reasons to refuse nodes that a lowering would unroll to more than ``limit``; ``sizes`` by node."""
+    return tuple(
+        f"node {name}: unrolls to {size:,} {what}, above the limit of {limit:,}: raise it with the option "
+        f"{option}={size}"
+        for name, size in sizes.items()
+        if size > limit
+    )
