@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import os
+from typing import Any
+
 import snubridge_brian2.engine as brian2_engine
-from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, ScriptProgram, Support, time_step
+from snubridge.bridge import (
+    ALWAYS,
+    LINEAR,
+    MAX_SYNAPSES,
+    Engine,
+    ErrorModel,
+    Requirement,
+    ScriptProgram,
+    Support,
+    oversize,
+    read_script,
+    shapes,
+    time_step,
+    too_large,
+    upper_limit,
+)
 from snubridge.errors import Unsupported
-from snubridge.ir import Graph, Linear, Reset, Unit
+from snubridge.ir import Graph, Reset, Unit
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
-from snubridge_brian2.engine import CARRIED, RESET, THRESHOLD, G, H
+from snubridge_brian2.engine import OVER_TIME, RESET, THRESHOLD, G, H
 
 
 class Brian2Adapter:
@@ -17,27 +36,44 @@ class Brian2Adapter:
     engine: Engine = "foreign"
     requirement = Requirement(("brian2",), ("brian2",), "snubridge[brian2]")
     support = Support.of_tables(
-        (*ALWAYS, Linear),
+        (*ALWAYS, *LINEAR),
         resets=[Reset(kind) for kind in RESET],
         g=[STATE_FUNCTIONS[kind] for kind in G],
         h=[OUTPUT_FUNCTIONS[kind] for kind in (*THRESHOLD, *H)],
+        over_time=(None, *OVER_TIME),
     )
 
-    def lower(self, graph: Graph, *, dt: float = 1e-3) -> ScriptProgram:
+    def lower(self, graph: Graph, *, dt: float = 1e-3, max_synapses: int = MAX_SYNAPSES) -> ScriptProgram:
         """The network with steps of ``dt`` seconds, which change no spike.
 
         ``native`` is the network of one sample with silent inputs; ``native.object_names`` maps
-        the names of nodes to those of their groups, since Brian2 wants identifiers.
+        the names of nodes to those of their groups, since Brian2 wants identifiers. A convolution or a pool
+        becomes synapses, one for each weight at each place, and lateral inhibition one for each pair of neurons:
+        more than ``max_synapses`` of them in one node are refused.
         """
         dt = time_step(self.name, dt)
-        reasons = [
-            f"node {name}: {unit.reset} with h = {unit.h} is not supported; supported here with it: "
-            + ", ".join(sorted(str(Reset(kind)) for kind in CARRIED))
-            for name, unit in graph.of_kind(Unit).items()
-            if not unit.spiking and unit.reset.value not in CARRIED
-        ]
+        limit = upper_limit(self.name, "max_synapses", max_synapses)
+        reasons = [*too_large(graph, limit), *oversize(_pairs(graph), "max_synapses", limit, "synapses of each pair")]
         if not brian2_engine.is_runtime():
             reasons.append("Brian2 is in standalone mode; brian2.set_device('runtime') goes back")
         if reasons:
             raise Unsupported(self.name, reasons)
         return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), "brian2", {"dt": dt})
+
+    def read(self, source: Any, *, max_synapses: int | None = None) -> Graph:
+        """The graph of an exported script (its path), or of a ``native`` network that was not run or changed."""
+        if isinstance(source, str | os.PathLike):
+            return read_script(self, source, max_synapses)
+        from snubridge_brian2.reader import read_network
+
+        return read_network(self, source, max_synapses)
+
+
+def _pairs(graph: Graph) -> dict[str, int]:
+    """How many synapses lateral inhibition takes among the neurons of each unit that spikes."""
+    sizes = shapes(graph)
+    return {
+        name: math.prod(sizes[name]) ** 2
+        for name, unit in graph.of_kind(Unit).items()
+        if unit.spiking and unit.reset is Reset.LATERAL
+    }

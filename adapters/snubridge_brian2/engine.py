@@ -37,16 +37,23 @@ H = {
 }
 RESET = {  # what a spike does to c = decay*s
     "to_zero": "c = 0",
-    "lateral": "",  # lateral_*: synapses from every neuron to every neuron of its unit
+    "lateral": "",  # lateral_*: synapses from every neuron to every neuron of its sample
     "subtract": "c -= threshold",
     "subtract_decayed": "c = decay*(s - threshold)",
     "none": "",
 }
-CARRIED = {  # c with a graded y; the largest y of a unit is not known where it is needed
+CARRIED = {  # c with a graded y
     "to_zero": "c = s*(1 - y)\nc = decay*c",
+    "lateral": "c = s*(1 - largest(y))\nc = decay*c",
     "subtract": "c = decay*s - threshold*y",
     "subtract_decayed": "c = s - threshold*y\nc = decay*c",
     "none": "c = decay*s",
+}
+OVER_TIME = {  # r, the reduction up to now of what an output receives: (its update, where it starts)
+    "sum": ("r += y", 0.0),
+    "mean": ("total += y\nr = total/(t_in_timesteps + 1)", 0.0),
+    "max": ("r = clip(y, r, inf)", -np.inf),
+    "last": ("r = y", 0.0),
 }
 
 
@@ -99,6 +106,17 @@ def is_runtime() -> bool:
     return isinstance(brian2.get_device(), RuntimeDevice)
 
 
+def largest(samples: int) -> Any:
+    """A function for equations that gives every neuron the largest y of its sample's neurons."""
+    from brian2 import Function
+
+    def of_its_sample(y: Array) -> Array:
+        highest: Array = np.broadcast_to(y, np.shape(y)).reshape(samples, -1).max(axis=1)
+        return np.repeat(highest, np.size(y) // samples)
+
+    return Function(of_its_sample, arg_units=[1], return_unit=1)
+
+
 def is_graded(stop: Mapping[str, Any]) -> bool:
     """Whether a stop puts out any numbers y, not spikes."""
     graded: bool = stop["kind"] != "unit" or stop["h"]["kind"] in H
@@ -112,9 +130,15 @@ def equations(stop: Mapping[str, Any], onsets: Sequence[int]) -> tuple[str, str,
     model = "".join(["u : 1\n", *(f"bias_{onset} : 1 (constant)\n" for onset in onsets)])
     update = "".join(f"u += bias_{onset}*int(t_in_timesteps >= {onset})\n" for onset in onsets)
     if stop["kind"] == "relay":
+        if stop["divisor"] != 1:
+            return f"{model}y : 1\ndivisor : 1 (constant)", f"{update}y = u/divisor\nu = 0", "y != 0", ""
         return f"{model}y : 1", f"{update}y = u\nu = 0", "y != 0", ""
     if stop["kind"] == "output":
-        return f"{model}y : 1", f"{update}y = u\nu = 0", None, None
+        update += "y = u\nu = 0"
+        if stop["over_time"] is not None:
+            model += "r : 1\ntotal : 1\n" if stop["over_time"] == "mean" else "r : 1\n"
+            update += f"\n{OVER_TIME[stop['over_time']][0]}"
+        return f"{model}y : 1", update, None, None
     model += "s : 1\nc : 1\ndecay : 1 (constant)\nthreshold : 1 (constant)\n"
     update += f"{G[stop['g']['kind']]}\nu = 0\n"
     if is_graded(stop):
@@ -173,7 +197,7 @@ class Circuit:
         for path in plan["paths"]:
             self.path(**path)
         for name, stop in self.stops.items():
-            if stop.get("reset") == "lateral":
+            if stop.get("reset") == "lateral" and not is_graded(stop):
                 self.lateral(name)
             self.watch(name, stop, record)
 
@@ -187,11 +211,17 @@ class Circuit:
         if stop["kind"] == "input":
             stream = self.inputs[name].reshape(len(self.inputs[name]), -1)
             namespace["stream"] = TimedArray(stream, dt=self.dt)
+        if stop.get("divisor", 1) != 1:
+            values["divisor"] = np.full(stop["size"], stop["divisor"])
+        if stop.get("over_time") is not None:
+            values["r"] = np.full(stop["size"], OVER_TIME[stop["over_time"]][1])
         if stop["kind"] == "unit":
             values |= {field: self.arrays[f"{field}/{name}"] for field in ("decay", "threshold")}
             values["s"] = self.arrays[f"initial_state/{name}"]
             values["c"] = values["decay"] * values["s"]
             namespace |= {key: value for key, value in stop["g"].items() if key != "kind"}
+            if is_graded(stop) and stop["reset"] == "lateral":
+                namespace["largest"] = largest(self.samples)
         model, update, threshold, reset = equations(stop, list(onsets))
         group = NeuronGroup(
             self.samples * stop["size"],
@@ -223,10 +253,13 @@ class Circuit:
         size = self.stops[source]["size"]
         pre = post = np.arange(size)
         factors, weights = [], None
-        if weight is not None:
+        if weight is not None and weight in self.arrays:
             matrix = self.arrays[weight]
             pre, post = np.nonzero(matrix.T)
             factors, weights = ["w"], matrix[post, pre]
+        elif weight is not None:
+            pre, post, weights = (self.arrays[f"{weight}/{part}"] for part in ("sources", "targets", "values"))
+            factors = ["w"]
         group, first, options = self.groups[source], 0, {}
         graded = is_graded(self.stops[source])
         if graded:
@@ -254,7 +287,7 @@ class Circuit:
             group = self.groups[source]
             longest = max(path["delay"] for path in self.plan["paths"] if path["source"] == source)
             label = self.names.take(f"line_{group.name}")
-            stop = {"name": None, "kind": "relay", "size": longest * self.stops[source]["size"]}
+            stop = {"name": None, "kind": "relay", "divisor": 1, "size": longest * self.stops[source]["size"]}
             self.lines[source] = line = self.group(stop, label, 0)
             now, past = np.arange(len(group)), np.arange(len(line) - len(group))
             self.synapses(f"{label}_now", group, line, "u_post += y_pre", now, now)
@@ -312,7 +345,7 @@ class Circuit:
         from brian2 import SpikeMonitor, StateMonitor
 
         group = self.groups[name]
-        variables = {"outputs": "y"} if stop["kind"] == "output" else {}
+        variables = {"outputs": "y" if stop["over_time"] is None else "r"} if stop["kind"] == "output" else {}
         if stop["kind"] == "unit":
             variables = {key: variable for key, variable in (("spikes", "y"), ("states", "s")) if key in record}
         for key, variable in variables.items():

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
-from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, ScriptProgram, Support, time_step
-from snubridge.ir import Graph, Linear, Reset
+import os
+from typing import Any
+
+from snubridge.bridge import (
+    ALWAYS,
+    LINEAR,
+    MAX_SYNAPSES,
+    Engine,
+    ErrorModel,
+    Requirement,
+    ScriptProgram,
+    Support,
+    read_script,
+    time_step,
+    too_large,
+    upper_limit,
+)
+from snubridge.errors import Unsupported
+from snubridge.ir import Graph, Reset
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 
 
@@ -20,19 +37,32 @@ class NengoAdapter:
         import snubridge_nengo.engine as engine
 
         return Support.of_tables(
-            (*ALWAYS, Linear),
+            (*ALWAYS, *LINEAR),
             resets=[Reset(kind) for kind in engine.CARRIED],
             g=[STATE_FUNCTIONS[kind] for kind in engine.G],
             h=[OUTPUT_FUNCTIONS[kind] for kind in engine.H],
+            over_time=(None, *engine.OVER_TIME),
         )
 
-    def lower(self, graph: Graph, *, dt: float = 1e-3) -> ScriptProgram:
+    def lower(self, graph: Graph, *, dt: float = 1e-3, max_synapses: int = MAX_SYNAPSES) -> ScriptProgram:
         """The network with time steps of ``dt`` seconds, which change no spike.
 
         ``native`` is the network of one sample, its input silent until ``net.input.output.values`` is
-        set to an array (T, size); see ``snubridge_nengo.engine.build`` for its Ensembles and Probes.
+        set to an array (T, size); see ``snubridge_nengo.engine.build`` for its Ensembles and Probes. A convolution
+        or a pool becomes a ``nengo.Sparse`` transform; one with more than ``max_synapses`` entries is refused.
         """
         dt = time_step(self.name, dt)
+        reasons = too_large(graph, upper_limit(self.name, "max_synapses", max_synapses))
+        if reasons:
+            raise Unsupported(self.name, reasons)
         import snubridge_nengo.engine as engine
 
         return ScriptProgram(graph, engine, ErrorModel("float64"), "nengo", {"dt": dt})
+
+    def read(self, source: Any, *, max_synapses: int | None = None) -> Graph:
+        """The graph of an exported script (its path), or of a ``native`` network that was not changed."""
+        if isinstance(source, str | os.PathLike):
+            return read_script(self, source, max_synapses)
+        from snubridge_nengo.reader import read_network
+
+        return read_network(self, source, max_synapses)

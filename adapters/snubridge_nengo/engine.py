@@ -6,7 +6,7 @@ from typing import Any
 import nengo
 import numpy as np
 from nengo.exceptions import BuildError, ValidationError
-from nengo.params import DictParam, EnumParam, IntParam, NdarrayParam
+from nengo.params import DictParam, EnumParam, IntParam, NdarrayParam, NumberParam
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -29,6 +29,13 @@ H: dict[str, Callable[[Settings, Array, Array], Array]] = {
     "sigmoid": lambda h, s, threshold: 0.5 * (1.0 + np.tanh(0.5 * (s - threshold))),
     "tanh": lambda h, s, threshold: np.tanh(s - threshold),
     "identity": lambda h, s, threshold: s - threshold,
+}
+
+OVER_TIME: dict[str, Callable[[Array, Array, int], Array]] = {  # the reduction up to now: (before, x, steps), from 0
+    "sum": lambda before, x, steps: before + x,
+    "mean": lambda before, x, steps: before + x,  # the sum, which `Running` divides by the steps
+    "max": lambda before, x, steps: x if steps == 1 else np.maximum(before, x),
+    "last": lambda before, x, steps: x,
 }
 
 
@@ -130,6 +137,47 @@ class Frames(nengo.Process):
         return step
 
 
+class Running(nengo.Process):
+    """The reduction over all steps up to now of what a Node receives; ``over_time`` names it, see ``OVER_TIME``."""
+
+    over_time = EnumParam("over_time", values=tuple(OVER_TIME))
+
+    def __init__(self, over_time: str, size: int, default_dt: float = 0.001) -> None:
+        super().__init__(default_size_in=size, default_size_out=size, default_dt=default_dt)
+        self.over_time = over_time
+
+    def make_state(self, shape_in: Any, shape_out: Any, dt: float, dtype: Any = None) -> dict[str, Any]:
+        return {"reduced": np.zeros(shape_out), "steps": np.zeros((), dtype=np.int64)}
+
+    def make_step(
+        self, shape_in: Any, shape_out: Any, dt: float, rng: Any, state: Any
+    ) -> Callable[[float, Array], Array]:
+        reduced, steps = state["reduced"], state["steps"]
+
+        def step(t: float, x: Array) -> Array:
+            steps[...] += 1
+            reduced[...] = OVER_TIME[self.over_time](reduced, x, int(steps))
+            now: Array = reduced / steps if self.over_time == "mean" else reduced.copy()
+            return now
+
+        return step
+
+
+class Divided(nengo.Process):
+    """What a Node receives, by ``divisor``: an average divides once, after it has summed."""
+
+    divisor = NumberParam("divisor")
+
+    def __init__(self, divisor: float, size: int, default_dt: float = 0.001) -> None:
+        super().__init__(default_size_in=size, default_size_out=size, default_dt=default_dt)
+        self.divisor = divisor
+
+    def make_step(
+        self, shape_in: Any, shape_out: Any, dt: float, rng: Any, state: Any
+    ) -> Callable[[float, Array], Array]:
+        return lambda t, x: x / self.divisor
+
+
 class Delay(nengo.synapses.Synapse):
     """A connection's values of exactly ``steps`` >= 2 steps ago, zero before.
 
@@ -183,12 +231,10 @@ def build(
                 kinds[kind][name] = ensemble = _ensemble(stop, arrays)
                 ports[name] = ensemble.neurons
             else:
-                frames = Frames(stop["size"], plan["numbers"], default_dt=dt) if kind == "input" else None
-                size_in = 0 if kind == "input" else stop["size"]
-                kinds[kind][name] = ports[name] = _node(frames, stop["size"], size_in, name)
+                kinds[kind][name] = ports[name] = _stop(stop, plan["numbers"], dt)
         for path in plan["paths"]:
-            weight = None if path["weight"] is None else arrays[path["weight"]]
-            _connect(ports[path["source"]], ports[path["target"]], weight, path["delay"], dt)
+            source, target = ports[path["source"]], ports[path["target"]]
+            _connect(source, target, _transform(path["weight"], arrays, source, target), path["delay"], dt)
         for bias in plan["biases"]:
             constant = _node(arrays[bias["bias"]], len(arrays[bias["bias"]]), 0, bias["bias"])
             _connect(constant, ports[bias["target"]], None, bias["delay"], dt)
@@ -238,6 +284,29 @@ def _ensemble(unit: Mapping[str, Any], arrays: Mapping[str, Array]) -> nengo.Ens
     )
     one, zero = nengo.dists.Choice([1.0]), nengo.dists.Choice([0.0])
     return nengo.Ensemble(unit["size"], 1, neuron_type=neurons, gain=one, bias=zero, noise=None, label=name)
+
+
+def _stop(stop: Mapping[str, Any], numbers: str, dt: float) -> nengo.Node:
+    """The Node of an input, a relay or an output."""
+    size, process = stop["size"], None
+    if stop["kind"] == "input":
+        return _node(Frames(size, numbers, default_dt=dt), size, 0, stop["name"])
+    if stop.get("divisor", 1) != 1:
+        process = Divided(stop["divisor"], size, default_dt=dt)
+    if stop.get("over_time") is not None:
+        process = Running(stop["over_time"], size, default_dt=dt)
+    return _node(process, size, size, stop["name"])
+
+
+def _transform(weight: Any, arrays: Mapping[str, Array], source: Any, target: Any) -> Any:
+    """None for values that pass as they are, a matrix, or a sparse one for what is used at many places."""
+    if weight is None or weight in arrays:
+        return None if weight is None else arrays[weight]
+    targets, sources, values = (arrays[f"{weight}/{part}"] for part in ("targets", "sources", "values"))
+    if not len(values):  # Nengo has no empty one
+        targets, sources, values = np.zeros(1, int), np.zeros(1, int), np.zeros(1)
+    shape = target.size_in, source.size_out
+    return nengo.Sparse(shape, init=values, indices=np.stack([targets, sources], axis=1))
 
 
 def _node(output: Any, size: int, size_in: int, label: str) -> nengo.Node:

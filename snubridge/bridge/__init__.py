@@ -18,6 +18,11 @@ from snubridge.bridge.planning import draw_plan as draw_plan
 from snubridge.bridge.plugins import backends as backends
 from snubridge.bridge.script import EngineModule as EngineModule
 from snubridge.bridge.script import ScriptProgram as ScriptProgram
+from snubridge.bridge.script import read_exported as read_exported
+from snubridge.bridge.script import read_script as read_script
+from snubridge.bridge.unrolling import LINEAR as LINEAR
+from snubridge.bridge.unrolling import MAX_SYNAPSES as MAX_SYNAPSES
+from snubridge.bridge.unrolling import too_large as too_large
 from snubridge.bridge.wiring import Bias as Bias
 from snubridge.bridge.wiring import Path as Path
 from snubridge.bridge.wiring import Wiring as Wiring

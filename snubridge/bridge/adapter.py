@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -120,8 +120,10 @@ class Adapter(Protocol):
     def support(self) -> Support:
         """What it takes: an attribute, or a property where its tables need the engine."""
 
-    def lower(self, graph: Graph, **options: Any) -> Program:
-        """The graph as a program of the engine, or ``Unsupported`` with every reason.
+    @property
+    def lower(self) -> Callable[..., Program]:
+        """A method ``lower(self, graph, *, <options by keyword>) -> Program``: the graph as a program of the engine,
+        or ``Unsupported`` with every reason.
 
         The graph is valid and within ``support``: whoever calls this has checked both.
         """

@@ -6,15 +6,18 @@ nothing else) takes both, so that the module that is tested is the script that i
     plan["numbers"]   "float32" | "float64": what inputs are rounded to on entry
     plan["inputs"]    [{"name", "shape", "low", "high", "fraction_bits"}]; the last three may be null
     plan["stops"]     [{"name", "kind": "input" | "relay" | "unit" | "output", "shape", "size"}],
-                      in the order in which one step evaluates them; a unit also has
+                      in the order in which one step evaluates them; a relay also has its "divisor",
+                      an output "over_time" (a reduction or null), a unit
                       {"reset", "g": {"kind", ...}, "h": {"kind", ...}}
-    plan["paths"]     [{"source", "target", "delay", "weight": key of an array or null (one to one)}],
+    plan["paths"]     [{"source", "target", "delay", "weight": key of what couples, or null (one to one)}],
                       for each target in the graph's order of summation
     plan["biases"]    [{"target", "delay", "bias": key of an array}]: received at every step t >= delay
 
-    arrays            "weight/<node>" (outputs, inputs), "bias/<node>" (outputs,),
+    arrays            "weight/<node>" (outputs, inputs); of a node that is unrolled instead
+                      "weight/<node>/targets", ".../sources" (indices) and ".../values", each (couplings,);
+                      "bias/<node>" (outputs,),
                       "decay/<unit>", "threshold/<unit>", "initial_state/<unit>", each (size,);
-                      float64, over samples flattened in row-major order
+                      float64 and int64, over samples flattened in row-major order
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from snubridge.bridge.wiring import bias_vector, matrix, wire
+from snubridge.bridge.unrolling import Couplings, bias_vector, couple, divisor
+from snubridge.bridge.wiring import wire
 from snubridge.ir.document import describe
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Node, Output, Unit
@@ -45,17 +49,23 @@ def draw_plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
         node = graph.nodes[name]
         size = math.prod(sizes[name])
         stop = {"name": name, "kind": _kind(node), "shape": list(sizes[name]), "size": size}
+        if stop["kind"] == "relay":
+            stop["divisor"] = divisor(node)
+        if isinstance(node, Output):
+            stop["over_time"] = node.over_time
         if isinstance(node, Unit):
             stop |= {key: settings[name][key] for key in ("reset", "g", "h")}
             for field, array in node.arrays().items():
                 whole = np.broadcast_to(array, sizes[name]).astype(np.float64)
                 arrays[f"{field}/{name}"] = whole.reshape(size)
         stops.append(stop)
+    weights: dict[str, str | None] = {}
     paths = []
     for path in wiring.paths:
-        weight = f"weight/{path.nodes[0]}" if path.nodes else None
-        if weight is not None and weight not in arrays:
-            arrays[weight] = matrix(graph, path.nodes[0])
+        for node_name in path.nodes:
+            if node_name not in weights:
+                weights[node_name] = _store(arrays, f"weight/{node_name}", couple(graph, node_name))
+        weight = weights[path.nodes[0]] if path.nodes else None
         paths.append({"source": path.source, "target": path.target, "delay": path.delay, "weight": weight})
     biases = []
     for bias in wiring.biases:
@@ -67,6 +77,17 @@ def draw_plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
         for name, node in graph.of_kind(Input).items()
     ]
     return {"numbers": graph.numbers.name, "inputs": inputs, "stops": stops, "paths": paths, "biases": biases}, arrays
+
+
+def _store(arrays: dict[str, Array], key: str, coupled: Couplings | Array | None) -> str | None:
+    """Put what couples under its key; None where there is nothing to put, each value passing on as it is."""
+    if coupled is None:
+        return None
+    if isinstance(coupled, Couplings):
+        arrays |= {f"{key}/{part}": array for part, array in vars(coupled).items()}
+    else:
+        arrays[key] = coupled
+    return key
 
 
 def _kind(node: Node) -> str:

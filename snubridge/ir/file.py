@@ -28,15 +28,25 @@ StrPath = str | os.PathLike[str]
 
 def save(graph: Graph, path: StrPath) -> None:
     """Write a valid graph to one file; the file is the old one or the new one, never half of one."""
-    validate(graph)
-    document, arrays = describe(graph)
-    tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
-    write_atomically(path, save_tensors(tensors, metadata={KEY: to_json(document)}))
+    write_atomically(path, encode(graph))
 
 
 def load(path: StrPath) -> Graph:
     """Read a graph; ``BadFile`` says what is wrong, with all breaches where the graph is invalid."""
-    data = read_bytes(path)
+    return decode(read_bytes(path), path)
+
+
+def encode(graph: Graph) -> bytes:
+    """The bytes of a valid graph's file; the same graph and metadata give the same bytes."""
+    validate(graph)
+    document, arrays = describe(graph)
+    tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
+    data: bytes = save_tensors(tensors, metadata={KEY: to_json(document)})
+    return data
+
+
+def decode(data: bytes, path: StrPath) -> Graph:
+    """The graph of a file's bytes; ``path`` is the place that errors name."""
     try:
         document = from_json(_description(data))
         arrays = load_tensors(data)

@@ -16,9 +16,13 @@ from snubridge.ir.numbers import Array
 
 def read(path: StrPath) -> Array | dict[str, Array]:
     """The array of an ``.npy`` file, or the named arrays of an ``.npz`` file."""
-    data = io.BytesIO(read_bytes(path))
+    return parse(read_bytes(path), path)
+
+
+def parse(data: bytes, path: StrPath) -> Array | dict[str, Array]:
+    """``read`` of bytes at hand; ``path`` is the place that errors name."""
     try:
-        loaded = np.load(data, allow_pickle=False)
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded as archive:

@@ -28,7 +28,6 @@ REAL = BINARY * RNG.integers(-8, 9, BINARY.shape) / 8
 class TestBrian2(AdapterConformance):
     adapter = Brian2Adapter()
     suffix = ".py"
-    suffix = ".py"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,7 +129,7 @@ def test_state_functions(g: Any) -> None:
 
 
 @pytest.mark.parametrize("h", [sb.Sigmoid(), sb.Tanh()], ids=str)
-@pytest.mark.parametrize("reset", [reset for reset in sb.Reset if reset is not sb.Reset.LATERAL])
+@pytest.mark.parametrize("reset", sb.Reset)
 def test_soft_units(h: Any, reset: sb.Reset) -> None:
     trace = assert_agrees(layered(sb.Unit(0.75, 0.25, h=h, reset=reset, initial_state=0.5), numbers=sb.Float64()), REAL)
     assert np.ptp(trace.spikes["unit"]) > 0.1
@@ -412,19 +411,22 @@ def test_the_adapter_imports_without_brian2() -> None:
 # --- What is refused
 
 
-def test_what_is_not_expressed_is_refused_with_every_reason() -> None:
-    graph = sb.Graph(
-        {
-            "inp": sb.Input((1, 4, 4)),
-            "conv": sb.Conv2d(np.ones((1, 1, 2, 2))),
-            "flat": sb.Flatten(),
-            "unit": sb.Unit(0.5, 1.0),
-            "out": sb.Output("mean"),
-        },
-        [sb.Edge("inp", "conv"), sb.Edge("conv", "flat"), sb.Edge("flat", "unit"), sb.Edge("unit", "out")],
-    )
-    with pytest.raises(sb.Unsupported, match=r"(?s)conv: Conv2d.*flat: Flatten.*out: over_time = 'mean'") as refusal:
-        sb.export(graph, "brian2")
-    assert len(refusal.value.reasons) == 3
-    with pytest.raises(sb.Unsupported, match=r"node unit: Reset.LATERAL with h = Sigmoid\(\) is not supported"):
-        sb.export(layered(sb.Unit(0.5, 1.0, reset=sb.Reset.LATERAL, h=sb.Sigmoid())), "brian2")
+def test_what_would_take_too_many_synapses_is_refused_with_every_reason() -> None:
+    nodes = {
+        "inp": sb.Input((1, 6, 6)),
+        "conv": sb.Conv2d(np.ones((2, 1, 3, 3))),
+        "unit": sb.Unit(0.5, 1.0, reset=sb.Reset.LATERAL),
+        "pool": sb.SumPool2d(2),
+        "out": sb.Output(),
+    }
+    graph = sb.Graph(nodes, [sb.Edge(*pair) for pair in pairwise(nodes)])
+    with pytest.raises(sb.Unsupported) as refusal:
+        sb.export(graph, "brian2", max_synapses=31)
+    conv, pool, unit = refusal.value.reasons
+    assert conv.startswith("node conv: unrolls to 288 couplings, above the limit of 31: raise it with the option")
+    assert "max_synapses=288" in conv
+    assert "node pool: unrolls to 32" in pool
+    assert "node unit: unrolls to 1,024 synapses of each pair" in unit
+    assert_agrees(graph, RNG.random((9, 2, 1, 6, 6)), max_synapses=1024)
+    with pytest.raises(sb.BadInput, match="max_synapses=0; needed a whole number"):
+        sb.export(graph, "brian2", max_synapses=0)

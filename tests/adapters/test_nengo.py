@@ -27,7 +27,6 @@ class TestNengo(AdapterConformance):
 
     adapter = NengoAdapter()
     suffix = ".py"
-    suffix = ".py"
 
 
 def spikes(seed: int, steps: int, samples: int, size: int) -> Any:
@@ -199,15 +198,25 @@ def test_nothing_needs_to_be_recorded() -> None:
     assert not sb.export(case.graph, "nengo").run(case.inputs, record=()).spikes
 
 
-def test_refusals_name_the_node_and_what_works() -> None:
-    image = sb.Graph(
-        {"in": sb.Input((1, 4, 4)), "conv": sb.Conv2d(np.ones((1, 1, 3, 3))), "out": sb.Output("mean")},
-        [sb.Edge("in", "conv"), sb.Edge("conv", "out")],
-    )
-    with pytest.raises(sb.Unsupported, match="node conv: Conv2d is not supported; supported here: Input, Linear") as e:
-        sb.export(image, "nengo")
-    assert len(e.value.reasons) == 2
-    assert "node out: over_time = 'mean' is not supported" in e.value.reasons[1]
+def test_what_would_take_too_many_couplings_is_refused() -> None:
+    nodes = {"in": sb.Input((1, 4, 4)), "conv": sb.Conv2d(np.ones((1, 1, 3, 3))), "out": sb.Output("mean")}
+    image = sb.Graph(nodes, [sb.Edge(*pair) for pair in itertools.pairwise(nodes)])
+    with pytest.raises(sb.Unsupported, match=r"node conv: unrolls to 36 couplings, .* the option max_synapses=36"):
+        sb.export(image, "nengo", max_synapses=35)
+    assert sb.export(image, "nengo", max_synapses=36).facts == {"synapses": 36}
+
+
+def test_a_convolution_is_a_sparse_transform_and_nothing_is_silently_dense() -> None:
+    weight = np.zeros((1, 1, 3, 3))
+    nodes = {"in": sb.Input((1, 4, 4)), "conv": sb.Conv2d(weight), "out": sb.Output()}
+    edges = [sb.Edge(*pair) for pair in itertools.pairwise(nodes)]
+    silent = sb.export(sb.Graph(nodes, edges), "nengo")  # no entry at all: Nengo has no empty sparse transform
+    assert not silent.run(np.ones((3, 2, 1, 4, 4))).outputs["out"].any()
+    weight[0, 0, 1, 1] = 2.0
+    net = sb.export(sb.Graph({**nodes, "conv": sb.Conv2d(weight)}, edges), "nengo").native
+    (connection,) = net.connections
+    assert isinstance(connection.transform, nengo.Sparse)
+    assert connection.transform.init.indices.tolist() == [[0, 5], [1, 6], [2, 9], [3, 10]]
 
 
 # Seconds, seeds and settings

@@ -49,5 +49,5 @@ def test_ours_are_all_there_and_sound():
 
 
 def test_what_cannot_be_read_back_is_said(tmp_path):
-    with pytest.raises(sb.BadInput, match="torch cannot be read back; these can: onnx, pcm"):
+    with pytest.raises(sb.BadInput, match="torch cannot be read back; these can: brian2, nengo, onnx, pcm"):
         sb.import_graph(tmp_path, "torch")

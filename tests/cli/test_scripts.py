@@ -110,3 +110,72 @@ def test_a_script_replaces_no_file_of_others(tmp_path):
         program.save(tmp_path / "data.py")
     assert not (tmp_path / "data.py").exists()
     assert np.load(tmp_path / "data.npz")["mine"].sum() == 3
+
+
+@pytest.mark.parametrize("backend", ["brian2", "nengo"])
+@pytest.mark.parametrize("lengths", [None, [6, 2, 4]])
+def test_a_script_reduces_over_the_steps_that_count(backend, lengths, tmp_path):
+    nodes = {"in": sb.Input((2,)), "u": sb.Unit([0.5, 1.0], 0.75), "values": sb.Output()}
+    nodes |= {how: sb.Output(how) for how in ("mean", "sum", "max", "last")}
+    edges = [sb.Edge("in", "u"), sb.Edge("in", "values"), sb.Edge("u", "last")]
+    edges += [sb.Edge("in", how) for how in ("mean", "sum", "max")]
+    graph = sb.Graph(nodes, edges)
+    inputs = np.random.default_rng(0).integers(-8, 9, (6, 3, 2)) / 8
+    script, given = tmp_path / "net.py", [tmp_path / "x.npy", tmp_path / "t.npz"]
+    sb.export(graph, backend).save(script)
+    np.save(tmp_path / "x.npy", inputs)
+    if lengths:
+        np.save(tmp_path / "lengths.npy", lengths)
+        given.append(tmp_path / "lengths.npy")
+    assert run(script, *given).returncode == 0
+    expected, found = sb.simulate(graph, inputs, lengths=lengths), sb.Trace.load(tmp_path / "t.npz")
+    assert found.arrays().keys() == expected.arrays().keys()
+    for key, values in expected.arrays().items():
+        np.testing.assert_array_equal(found.arrays()[key], values, err_msg=key)
+    for wrong in ([7, 1, 1], [0, 1, 1], [1, 1], [1.0, 1.0, 1.0]):
+        np.save(tmp_path / "lengths.npy", wrong)
+        done = run(script, tmp_path / "x.npy", tmp_path / "new.npz", tmp_path / "lengths.npy")
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert not (tmp_path / "new.npz").exists()
+
+
+def header(text):
+    """An .npy file with that header, and two values."""
+    start = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little")
+    return start + text.encode() + bytes(16)
+
+
+HOSTILE = {
+    "objects": b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(118),
+    "a lie of its shape": header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 1, 1), }"),
+    "a header that is code": header("{'descr': __import__('os').getcwd(), 'fortran_order': False, 'shape': (1,), }"),
+    "no header": header("]["),
+    "dates": header("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (2, 1, 1), }"),
+    "an escape": b"\x93NUMPY\x01\x00\x10\x00\x1b]0;title\x07\x1b[31m..",
+    "a pickle": b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94.",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_script_refuses_hostile_inputs_in_one_line(case, tmp_path):
+    script = tmp_path / "net.py"
+    sb.export(sb.Graph({"in": sb.Input((1,)), "o": sb.Output()}, [sb.Edge("in", "o")]), "nengo").save(script)
+    (tmp_path / "x.npy").write_bytes(HOSTILE[case])
+    done = run(script, tmp_path / "x.npy", tmp_path / "t.npz")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+    assert "x.npy: cannot be read" in done.stderr
+    assert done.stderr.rstrip("\n").isprintable()
+    assert not (tmp_path / "t.npz").exists()
+
+
+def test_a_script_writes_its_trace_whole_or_not_at_all(tmp_path):
+    script = tmp_path / "net.py"
+    sb.export(sb.Graph({"in": sb.Input((1,)), "o": sb.Output()}, [sb.Edge("in", "o")]), "nengo").save(script)
+    np.save(tmp_path / "x.npy", np.ones((2, 1, 1)))
+    (tmp_path / "folder").mkdir()
+    for target, problem in (("folder", "no regular file"), ("none/t.npz", "does not exist")):
+        done = run(script, tmp_path / "x.npy", tmp_path / target)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert problem in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"net.py", "net.npz", "x.npy", "folder"}

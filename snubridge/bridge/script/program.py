@@ -1,30 +1,24 @@
-"""Programs of engines that are built from a plan by a module of their own, and their scripts."""
+"""Programs of engines that are built from a plan by a module of their own."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import io
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-import snubridge.bridge.script_main as script_main
+import snubridge.bridge.script.main as script_main
 from snubridge.bridge.planning import Plan, draw_plan
-from snubridge.errors import BadFile, BadInput
+from snubridge.bridge.script import pair
+from snubridge.errors import BadInput
 from snubridge.exactness import ErrorModel
-from snubridge.ir.document import to_json
-from snubridge.ir.file import StrPath, write_atomically
+from snubridge.ir.file import StrPath, encode
 from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import Array
-from snubridge.reference.archive import read_arrays
 from snubridge.reference.inputs import Inputs, prepare
 from snubridge.reference.trace import Trace
 
@@ -47,7 +41,10 @@ class EngineModule(Protocol):
         record: Sequence[str] = ("spikes",),
         **options: Any,
     ) -> dict[str, Array]:
-        """{"spikes/<unit>", "states/<unit>", "outputs/<output>": (T, B, size)} of inputs (T, B, size)."""
+        """{"spikes/<unit>", "states/<unit>", "outputs/<output>": (T, B, size)} of inputs (T, B, size).
+
+        Of an output with ``over_time`` the running reduction.
+        """
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,23 @@ class ScriptProgram:
 
     @cached_property
     def native(self) -> Any:
-        """The engine's own network, built once, for one sample."""
-        return self.module.build(*self._planned, **self.options)
+        """The engine's own network, built once, for one sample; ``exported`` in it is what it can be read back by."""
+        network = self.module.build(*self._planned, **self.options)
+        network.exported = {"graph": encode(self.graph), "options": dict(self.options)}
+        return network
+
+    @cached_property
+    def facts(self) -> Mapping[str, int]:
+        """How many couplings between single values the network of one sample has."""
+        plan, arrays = self._planned
+        sizes = {stop["name"]: stop["size"] for stop in plan["stops"]}
+        synapses = sum(_couplings(path["weight"], arrays, sizes[path["source"]]) for path in plan["paths"])
+        return MappingProxyType({"synapses": synapses})
+
+    @cached_property
+    def files(self) -> pair.Pair:
+        """The contents of the script and of its parameters."""
+        return pair.compose(self.graph, *self._planned, self.module, self.engine, self.options)
 
     def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
         """Run on the engine; see ``snubridge.simulate`` for the arguments."""
@@ -86,7 +98,7 @@ class ScriptProgram:
             if not _overflowed(error):
                 raise
             raise BadInput("the engine overflowed: scale the weights or the inputs down") from error
-        shaped = script_main.shaped(plan, recorded)  # type: ignore[no-untyped-call]  # plain numpy, see its head
+        shaped = script_main.shaped(plan, recorded, run.lengths)  # type: ignore[no-untyped-call]  # see its head
         groups: dict[str, dict[str, Array]] = {"spikes": {}, "states": {}, "outputs": {}}
         for key, values in shaped.items():
             group, _, name = key.partition("/")
@@ -95,33 +107,14 @@ class ScriptProgram:
 
     def save(self, path: StrPath) -> None:
         """Write ``NAME.py`` and its parameters ``NAME.npz`` beside it: ``python NAME.py inputs.npy trace.npz``."""
-        script = Path(path)
-        if script.suffix != ".py":
-            raise BadFile(f"{path}: a script ends in .py; its parameters go into the .npz beside it")
-        if script.stem in {*sys.stdlib_module_names, "numpy", self.engine}:
-            raise BadFile(
-                f"{path}: a script of that name would hide the module {script.stem} from itself; name it anew"
-            )
-        _demand_ours(script.with_suffix(".npz"))
-        plan, arrays = self._planned
-        stored = io.BytesIO()
-        np.savez(stored, plan=np.array(to_json(plan)), **arrays)  # type: ignore[arg-type]  # keys, not numpy's option
-        write_atomically(script.with_suffix(".npz"), stored.getvalue())
-        options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
-        digest = hashlib.sha256(stored.getvalue()).hexdigest()
-        run = f"lambda plan, arrays, inputs: run(plan, arrays, inputs{', ' + options if options else ''})"
-        parts = [inspect.getsource(self.module), inspect.getsource(script_main)]
-        source = (
-            "\n\n".join(part.strip() for part in parts)
-            + f'\n\n\nif __name__ == "__main__":\n    main({run}, "{digest}")\n'
-        )
-        write_atomically(script, source.encode())
+        pair.write(self.files, path, self.engine)
 
 
-def _demand_ours(parameters: Path) -> None:
-    """Parameters may replace parameters, and nothing else that lies there."""
-    if parameters.exists() and "plan" not in read_arrays(parameters):
-        raise BadFile(f"{parameters}: is there and holds no parameters of a script; move it, or name the script anew")
+def _couplings(weight: str | None, arrays: Mapping[str, Array], source: int) -> int:
+    """One to one as many as the source has values; else the weights that are not zero."""
+    if weight is None:
+        return source
+    return int(np.count_nonzero(arrays[weight] if weight in arrays else arrays[f"{weight}/values"]))
 
 
 def _overflowed(error: BaseException | None) -> bool:

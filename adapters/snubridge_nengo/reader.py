@@ -1,0 +1,56 @@
+"""What a Nengo network holds that can change what it computes, to tell whether it still is what was exported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nengo
+import numpy as np
+from nengo.params import FrozenObject, iter_params
+
+from snubridge.bridge import Adapter, read_exported
+from snubridge.errors import BadFile, BadInput
+from snubridge.ir import Graph
+from snubridge_nengo.engine import Frames
+
+KINDS = ("nodes", "ensembles", "connections", "probes", "networks")
+
+
+def read_network(adapter: Adapter, network: Any, max_synapses: int | None) -> Graph:
+    """The graph of a ``nengo.Network`` that ``native`` handed out and nobody changed; its input may be set."""
+    if not isinstance(network, nengo.Network):
+        raise BadInput(f"source: a {type(network).__name__}; give the path of an exported script or a nengo.Network")
+    return read_exported(adapter, network, max_synapses, describe)
+
+
+def describe(network: nengo.Network) -> dict[str, Any]:
+    """Every parameter of every object, by a place such as "connections[2] transform"."""
+    places = {id(thing): f"{kind}[{index}]" for kind in KINDS for index, thing in enumerate(getattr(network, kind))}
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        for thing in getattr(network, kind):
+            for name in iter_params(thing):
+                _enter(found, f"{places[id(thing)]} {name}", getattr(thing, name), places)
+    return found
+
+
+def _enter(found: dict[str, Any], place: str, value: Any, places: dict[int, str]) -> None:
+    """Put a parameter under its place, what is made of parts by its parts; objects of the network by their places."""
+    if isinstance(value, nengo.ensemble.Neurons):
+        _enter(found, f"{place}.neurons of", value.ensemble, places)
+    elif id(value) in places:
+        found[place] = places[id(value)]
+    elif isinstance(value, nengo.transforms.SparseMatrix | FrozenObject | nengo.neurons.NeuronType):
+        found[place] = type(value).__qualname__
+        for name in iter_params(value):
+            _enter(found, f"{place}.{name}", getattr(value, name), places)
+        if not isinstance(value, Frames):  # its values are the input
+            found[f"{place} code"] = type(value)
+    elif isinstance(value, dict):
+        found[place] = sorted(value)
+        for key, part in value.items():
+            _enter(found, f"{place}[{key!r}]", part, places)
+    elif isinstance(value, np.ndarray | np.generic | str | int | float | tuple | type | None):
+        found[place] = value
+    else:
+        raise BadFile(f"the network: {place} is a {type(value).__name__}, which says nothing of what it computes")
