@@ -53,7 +53,10 @@ class Brian2Adapter:
         """
         dt = time_step(self.name, dt)
         limit = upper_limit(self.name, "max_synapses", max_synapses)
-        reasons = [*too_large(graph, limit), *oversize(_pairs(graph), "max_synapses", limit, "synapses of each pair")]
+        reasons = [
+            *too_large(graph, limit, lines_of_spikes=False),
+            *oversize(_pairs(graph), "max_synapses", limit, "synapses of each pair"),
+        ]
         if not brian2_engine.is_runtime():
             reasons.append("Brian2 is in standalone mode; brian2.set_device('runtime') goes back")
         if reasons:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from snubridge.bridge.options import oversize
+from snubridge.bridge.wiring import wire
 from snubridge.ir.graph import Graph
-from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Linear, Node, Shape, SumPool2d
+from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Linear, Node, Shape, SumPool2d, Unit
 from snubridge.ir.numbers import Array
 from snubridge.ir.structure import shapes
 
@@ -138,10 +139,23 @@ MAX_SYNAPSES = 10_000_000
 """Couplings that a node unrolls to unless the caller raises the limit: some 250 MB in the engine."""
 
 
-def too_large(graph: Graph, max_synapses: int) -> tuple[str, ...]:
-    """The reasons to refuse nodes that would unroll to more couplings than the option ``max_synapses`` allows."""
-    sizes = {name: size(graph, name) for name, node in graph.nodes.items() if isinstance(node, LINEAR)}
-    return oversize(sizes, "max_synapses", max_synapses, "couplings")
+def too_large(graph: Graph, max_synapses: int, *, lines_of_spikes: bool = True) -> tuple[str, ...]:
+    """The reasons to refuse nodes that take more room than the option ``max_synapses`` allows.
+
+    Counted are the couplings that a node unrolls to, and the values that wait on its delay line (not those of
+    spikes if ``lines_of_spikes`` is False, for an engine that delays events by itself).
+    """
+    couplings = {name: size(graph, name) for name, node in graph.nodes.items() if isinstance(node, LINEAR)}
+    sizes, waiting = shapes(graph), dict[str, int]()
+    for path in wire(graph).paths:
+        node = graph.nodes[path.source]
+        if lines_of_spikes or not (isinstance(node, Unit) and node.spiking):
+            held = path.delay * math.prod(sizes[path.source])
+            waiting[path.source] = max(held, waiting.get(path.source, 0))
+    return (
+        *oversize(couplings, "max_synapses", max_synapses, "couplings"),
+        *oversize(waiting, "max_synapses", max_synapses, "values on its delay line"),
+    )
 
 
 def _received(graph: Graph, name: str) -> Shape:

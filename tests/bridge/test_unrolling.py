@@ -107,3 +107,14 @@ def test_edges_pass_through_a_flatten_and_stop_at_an_average():
         *("weight/conv/targets", "weight/conv/sources", "weight/conv/values")
     }
     np.testing.assert_array_equal(arrays["bias/conv"], [0.5] * 9 + [1.0] * 9)
+
+
+def test_a_long_delay_of_many_values_is_refused_unless_asked_for():
+    nodes = {"in": sb.Input((50,)), "u": sb.Unit(0.5, 1.0), "out": sb.Output()}
+    graph = sb.Graph(nodes, [E("in", "u", 2**20), E("u", "out", 2**20)])
+    refused = {"brian2": ["in"], "nengo": ["in", "u"]}
+    for backend, names in refused.items():
+        pytest.importorskip(backend)
+        with pytest.raises(sb.Unsupported, match="unrolls to 52,428,800 values on its delay line") as refusal:
+            sb.export(graph, backend)
+        assert [reason.split(":")[0] for reason in refusal.value.reasons] == [f"node {name}" for name in names]
