@@ -8,17 +8,49 @@
     ├── MissingEngine              an engine that is not installed
     └── SpikesDiffer    .report    engines that do not agree
 
-Every message names the place, the cause and what helps.
+Every message names the place, the cause and what helps. Names and values out of a file are shown
+with their control characters escaped, and cut where they are long: a terminal obeys no file.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LONGEST = 8_000  # characters of one reason: two paths of any length and what is said about them
+# Controls and separators of lines, what turns or hides text, and halves of a pair that no terminal can encode.
+_CONTROLS = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ud800-\\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line that a terminal only shows: lines joined, controls escaped, the middle cut if too long."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    if text.isascii() and text.isprintable():
+        return text
+    text = "; ".join(text.rstrip("\n").split("\n"))
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """``repr(value)`` for a message, short, whatever the value does when it is asked for it."""
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python does not write more than 4300 digits
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # an object of somebody else's, or nested without end
+        text = f"a {type(value).__name__}"
+    return one_line(text if len(text) <= longest else f"{text[: longest - 3]}...")
+
 
 class SnubridgeError(Exception):
-    """The root of the tree: catch this to catch them all."""
+    """The root of the tree: catch this to catch them all. The message is one line for each reason."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)
@@ -31,7 +63,7 @@ class Breach:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.place}: found {self.found}; needed: {self.needed}. {self.remedy}"
+        return one_line(f"{self.place}: found {self.found}; needed: {self.needed}. {self.remedy}")
 
 
 class InvalidGraph(SnubridgeError):
@@ -39,7 +71,7 @@ class InvalidGraph(SnubridgeError):
 
     def __init__(self, breaches: Iterable[Breach]) -> None:
         self.breaches: tuple[Breach, ...] = tuple(breaches)
-        super().__init__("\n".join(map(str, self.breaches)))
+        Exception.__init__(self, "\n".join(map(str, self.breaches)))
 
 
 class Unsupported(SnubridgeError):
@@ -47,8 +79,8 @@ class Unsupported(SnubridgeError):
 
     def __init__(self, engine: str, reasons: Iterable[str]) -> None:
         self.engine = engine
-        self.reasons: tuple[str, ...] = tuple(reasons)
-        super().__init__("\n".join(f"{engine} refuses: {reason}" for reason in self.reasons))
+        self.reasons: tuple[str, ...] = tuple(map(one_line, reasons))
+        Exception.__init__(self, "\n".join(f"{engine} refuses: {reason}" for reason in self.reasons))
 
 
 class BadFile(SnubridgeError):
@@ -63,7 +95,7 @@ class InvalidGraphFile(BadFile, InvalidGraph):
         self.path = path
 
     def __str__(self) -> str:
-        return f"{self.path}: " + "\n".join(map(str, self.breaches))
+        return f"{one_line(self.path)}: " + "\n".join(map(str, self.breaches))
 
 
 class BadInput(SnubridgeError, ValueError):

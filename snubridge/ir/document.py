@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from snubridge.errors import BadFile
+from snubridge.errors import BadFile, shown
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS, Reset
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import NODE_KINDS, Node
 from snubridge.ir.numbers import NUMBERS, Array
 
 FORMAT = 1
+MAX_DEPTH = 200  # of nested lists and objects
+MAX_VALUES = 4_000_000  # of a JSON text: a small one could else fill gigabytes
 _PAIRS = ("stride", "padding", "dilation", "kernel_size", "shape")
 
 
@@ -42,7 +45,7 @@ def restore(document: Any, arrays: Mapping[str, Array]) -> Graph:
     version = document["format"]
     _demand(
         isinstance(version, int) and not isinstance(version, bool) and 1 <= version <= FORMAT,
-        f"format version {version!r:.40}; this snubridge reads 1 to {FORMAT}: install a newer one",
+        f"format version {shown(version)}; this snubridge reads 1 to {FORMAT}: install a newer one",
     )
     _keys("the description", document, {"format", "numbers", "nodes", "edges", "metadata"})
     _demand(_is_key(document["numbers"], NUMBERS), f"unknown numbers {document['numbers']!r:.60}")
@@ -66,25 +69,60 @@ def restore(document: Any, arrays: Mapping[str, Array]) -> Graph:
 
 def to_json(document: Mapping[str, Any]) -> str:
     """Canonical JSON: sorted keys, no spaces, ASCII; the same document gives the same bytes."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    _demand_moderate(text)
+    return text
 
 
 def from_json(text: str | bytes) -> Any:
-    """Parse JSON as data from outside: no duplicate keys, no NaN, bounded depth, clear errors."""
+    """Parse JSON as data from outside: no duplicate keys, no NaN, nothing beyond float64, bounded depth and size."""
+    _demand_moderate(text)
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_float)
     except RecursionError:
         raise BadFile("the JSON is nested too deeply") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise BadFile(f"the JSON cannot be read: {error}") from None
+    if not is_shallow(value):
+        raise BadFile(f"the JSON is nested too deeply, in more than {MAX_DEPTH} levels")
+    return value
+
+
+def _demand_moderate(text: str | bytes) -> None:
+    marks = (text.count(mark) for mark in "[{,") if isinstance(text, str) else (text.count(mark) for mark in b"[{,")
+    if sum(marks) > MAX_VALUES:
+        raise BadFile(f"the JSON may hold more than {MAX_VALUES} values: split the graph, or shorten its metadata")
+
+
+def is_shallow(value: Any, most: int = MAX_DEPTH) -> bool:
+    """Whether lists and objects are nested in at most ``most`` levels: so many, any reader and writer endures."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list | tuple)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r:.60} stands twice in one object")
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
     return mapping
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is beyond float64")
+    return value
 
 
 def _constant(name: str) -> Any:
@@ -119,36 +157,36 @@ def _encode(value: Any) -> Any:
 def _node(entry: Any, arrays: Mapping[str, Array], used: set[str]) -> tuple[str, Node]:
     _demand(isinstance(entry, dict), "a node is not an object")
     name, kind = entry.get("name"), entry.get("kind")
-    _demand(isinstance(name, str), f"a node's name is {name!r:.60}")
-    _demand(_is_key(kind, NODE_KINDS), f"node {name!r:.60} is of unknown kind {kind!r:.60}")
+    _demand(isinstance(name, str), f"a node's name is {shown(name)}")
+    _demand(_is_key(kind, NODE_KINDS), f"node {shown(name)} is of unknown kind {shown(kind)}")
     node_class = NODE_KINDS[kind]
     settings = {field.name for field in fields(node_class)} - set(node_class.ARRAYS)
-    _keys(f"node {name!r:.60}", entry, settings | {"name", "kind", "arrays"})
+    _keys(f"node {shown(name)}", entry, settings | {"name", "kind", "arrays"})
     present = entry["arrays"]
     _demand(
         isinstance(present, list) and all(field in node_class.ARRAYS for field in present),
-        f"node {name!r:.60} lists unknown arrays",
+        f"node {shown(name)} lists unknown arrays",
     )
     values: dict[str, Any] = {field: _decode(name, field, entry[field]) for field in settings}
     for field in node_class.ARRAYS:
         key = f"{name}/{field}"
         if field in present:
-            _demand(key in arrays, f"array {key!r:.80} is missing")
+            _demand(key in arrays, f"array {shown(key, 120)} is missing")
             used.add(key)
-        _demand(field in present or field == "bias", f"node {name!r:.60} lacks its {field}")
+        _demand(field in present or field == "bias", f"node {shown(name)} lacks its {field}")
         values[field] = arrays[key] if field in present else None
     return name, node_class(**values)
 
 
 def _decode(name: str, field: str, value: Any) -> Any:
     if field == "reset":
-        _demand(value in [reset.value for reset in Reset], f"node {name!r:.60} has unknown reset {value!r:.60}")
+        _demand(value in [reset.value for reset in Reset], f"node {shown(name)} has unknown reset {shown(value)}")
         return Reset(value)
     if field in ("g", "h"):
         table: Mapping[str, Any] = STATE_FUNCTIONS if field == "g" else OUTPUT_FUNCTIONS
         kind: Any = value.get("kind") if isinstance(value, dict) else None
-        _demand(_is_key(kind, table), f"node {name!r:.60} has unknown {field} {value!r:.60}")
-        _keys(f"{field} of node {name!r:.60}", value, {"kind", *(f.name for f in fields(table[kind]))})
+        _demand(_is_key(kind, table), f"node {shown(name)} has unknown {field} {shown(value)}")
+        _keys(f"{field} of node {shown(name)}", value, {"kind", *(f.name for f in fields(table[kind]))})
         return table[kind](**{key: setting for key, setting in value.items() if key != "kind"})
     if field in _PAIRS and isinstance(value, list):
         return tuple(value)
@@ -158,6 +196,6 @@ def _decode(name: str, field: str, value: Any) -> Any:
 def _edge(entry: Any) -> Edge:
     _demand(
         isinstance(entry, list) and len(entry) == 3 and all(isinstance(end, str) for end in entry[:2]),
-        f"an edge is {entry!r:.60}, not [source, target, delay]",
+        f"an edge is {shown(entry)}, not [source, target, delay]",
     )
     return Edge(*entry)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from snubridge.errors import Breach, InvalidGraph
+from snubridge.errors import Breach, InvalidGraph, shown
+from snubridge.ir.document import MAX_DEPTH, is_shallow
 from snubridge.ir.functions import (
     OUTPUT_FUNCTIONS,
     STATE_FUNCTIONS,
@@ -39,6 +39,8 @@ from snubridge.ir.structure import infer_shapes, zero_delay_order
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
 MAX_DELAY = 2**20
 MAX_VALUES = 2**40  # per sample and node; above, no machine could hold a step
+MAX_AXES = 30  # of a sample: with time and batch, as many as numpy counts
+MAX_WINDOW = 2**31 - 1  # of kernels, strides, dilations and paddings: what engines count them in
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,22 @@ def _nodes(graph: Graph) -> Iterator[tuple[str, Node]]:
 
 
 def _shown(name: object) -> str:
-    text = name if isinstance(name, str) and NAME.fullmatch(name) else repr(name)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """A sound name as it is, whatever else as Python shows it."""
+    return name if isinstance(name, str) and NAME.fullmatch(name) else shown(name)
 
 
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _whole(value: Any, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _real(value: Any) -> bool:
     """A number that a float can hold, finite."""
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         return False
-    magnitude: Any = abs(value)
-    return bool(magnitude <= sys.float_info.max)  # false for what is not a number
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
 def _has_input(graph: Graph) -> Iterator[Breach]:
@@ -82,7 +86,9 @@ def _has_input(graph: Graph) -> Iterator[Breach]:
 
 def _numbers(graph: Graph) -> Iterator[Breach]:
     if type(graph.numbers) not in NUMBERS.values():
-        yield Breach("graph", f"numbers {graph.numbers!r}", " or ".join(NUMBERS), "Pass sb.Float32() or sb.Float64().")
+        yield Breach(
+            "graph", f"numbers {shown(graph.numbers)}", " or ".join(NUMBERS), "Pass sb.Float32() or sb.Float64()."
+        )
 
 
 def _names(graph: Graph) -> Iterator[Breach]:
@@ -136,14 +142,13 @@ def _windows(graph: Graph) -> Iterator[Breach]:
     for place, node in _nodes(graph):
         if not isinstance(node, Conv2d | _Pool2d):
             continue
-        least = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0}
-        for field in least.keys() & node.settings().keys():
-            value = getattr(node, field)
-            if not (isinstance(value, tuple) and all(_whole(v, least[field]) for v in value)):
-                needed = f"one or two integers, each at least {least[field]}"
-                yield Breach(f"{place}, {field}", repr(value), needed, "Fix the setting.")
-        if isinstance(node, Conv2d) and not _whole(node.groups, 1):
-            yield Breach(f"{place}, groups", repr(node.groups), "an integer, at least 1", "Fix the setting.")
+        for field, least in {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0}.items():
+            value = node.settings().get(field, (1, 1))
+            if not _is_pair(value, least):
+                needed = f"one or two integers, each at least {least}, below 2^31"
+                yield Breach(f"{place}, {field}", shown(value), needed, "Fix the setting.")
+        if isinstance(node, Conv2d) and not _whole(node.groups, 1, MAX_WINDOW):
+            yield Breach(f"{place}, groups", shown(node.groups), "an integer, at least 1", "Fix the setting.")
         elif isinstance(node, Conv2d) and node.weight.ndim == 4 and node.weight.shape[0] % node.groups:
             yield Breach(
                 f"{place}, groups",
@@ -153,15 +158,16 @@ def _windows(graph: Graph) -> Iterator[Breach]:
             )
         if (
             isinstance(node, _Pool2d)
-            and _are_pairs(node.padding, node.kernel_size)
+            and _is_pair(node.padding, 0)
+            and _is_pair(node.kernel_size, 1)
             and any(2 * p > k for p, k in zip(node.padding, node.kernel_size, strict=True))
         ):
             needed = f"at most half of the kernel {node.kernel_size}"
             yield Breach(f"{place}, padding", f"{node.padding}", needed, "Pad less, as PyTorch demands.")
 
 
-def _are_pairs(*values: Any) -> bool:
-    return all(isinstance(value, tuple) and len(value) == 2 for value in values)
+def _is_pair(value: Any, least: int) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(_whole(v, least, MAX_WINDOW) for v in value)
 
 
 def _unit_values(graph: Graph) -> Iterator[Breach]:
@@ -175,11 +181,11 @@ def _unit_values(graph: Graph) -> Iterator[Breach]:
                 where = tuple(int(i) for i in np.argwhere(outside)[0])
                 yield Breach(f"{place}, decay", f"{decay[where]} at {where}", "0 <= decay <= 1", "Clamp the decay.")
         if not isinstance(node.reset, Reset):
-            yield Breach(f"{place}, reset", repr(node.reset), "a member of sb.Reset", "Take Reset.TO_ZERO, say.")
+            yield Breach(f"{place}, reset", shown(node.reset), "a member of sb.Reset", "Take Reset.TO_ZERO, say.")
         if type(node.g) not in STATE_FUNCTIONS.values():
-            yield Breach(f"{place}, g", _shown(node.g), "Identity(), ReLU() or LeakyReLU(slope)", "Pass an instance.")
+            yield Breach(f"{place}, g", shown(node.g), "Identity(), ReLU() or LeakyReLU(slope)", "Pass an instance.")
         if type(node.h) not in OUTPUT_FUNCTIONS.values():
-            yield Breach(f"{place}, h", _shown(node.h), "Step(), Sigmoid(), Tanh() or Identity()", "Pass an instance.")
+            yield Breach(f"{place}, h", shown(node.h), "Step(), Sigmoid(), Tanh() or Identity()", "Pass an instance.")
         if isinstance(node.h, Identity) and node.reset is not Reset.NONE:
             yield Breach(
                 f"{place}, h",
@@ -188,26 +194,31 @@ def _unit_values(graph: Graph) -> Iterator[Breach]:
                 "Pass reset=sb.Reset.NONE.",
             )
         if isinstance(node.g, LeakyReLU) and not _real(node.g.slope):
-            yield Breach(f"{place}, g", f"slope {node.g.slope!r:.60}", "a finite number", "Fix the slope.")
+            yield Breach(f"{place}, g", f"slope {shown(node.g.slope)}", "a finite number", "Fix the slope.")
         if isinstance(node.h, Step) and not isinstance(node.h.at_threshold, bool):
-            yield Breach(f"{place}, h", f"at_threshold {node.h.at_threshold!r}", "True or False", "Fix the flag.")
+            yield Breach(f"{place}, h", f"at_threshold {shown(node.h.at_threshold)}", "True or False", "Fix the flag.")
 
 
 def _input_values(graph: Graph) -> Iterator[Breach]:
     for place, node in _nodes(graph):
         if not isinstance(node, Input):
             continue
-        if not (isinstance(node.shape, tuple) and node.shape and all(_whole(n, 1) for n in node.shape)):
+        shape = node.shape
+        if not (isinstance(shape, tuple) and shape and all(_whole(n, 1) for n in shape)):
             needed = "a tuple of at least one integer, each at least 1, without time and batch"
-            yield Breach(f"{place}, shape", _shown(node.shape), needed, "Write sb.Input((88,)), say.")
+            yield Breach(f"{place}, shape", shown(shape), needed, "Write sb.Input((88,)), say.")
+        elif max(shape) > MAX_VALUES:
+            yield Breach(f"{place}, shape", shown(shape), f"at most {MAX_VALUES} values a sample", "Make it smaller.")
+        elif len(shape) > MAX_AXES:
+            yield Breach(f"{place}, shape", f"{len(shape)} axes", f"at most {MAX_AXES}", "Flatten what comes in.")
         for field in ("low", "high"):
             value = getattr(node, field)
             if value is not None and not _real(value):
-                yield Breach(f"{place}, {field}", _shown(value), "a finite number or None", "Fix the range.")
+                yield Breach(f"{place}, {field}", shown(value), "a finite number or None", "Fix the range.")
         if _real(node.low) and _real(node.high) and node.low > node.high:  # type: ignore[operator]  # both are real here
             yield Breach(f"{place}, low", f"{node.low} > high {node.high}", "low <= high", "Swap them.")
-        if node.fraction_bits is not None and not (_whole(node.fraction_bits, 0) and node.fraction_bits <= 52):
-            yield Breach(f"{place}, fraction_bits", repr(node.fraction_bits), "an integer from 0 to 52", "Fix it.")
+        if node.fraction_bits is not None and not _whole(node.fraction_bits, 0, 52):
+            yield Breach(f"{place}, fraction_bits", shown(node.fraction_bits), "an integer from 0 to 52", "Fix it.")
 
 
 def _reductions(graph: Graph) -> Iterator[Breach]:
@@ -216,17 +227,17 @@ def _reductions(graph: Graph) -> Iterator[Breach]:
             node.over_time is None or (isinstance(node.over_time, str) and node.over_time in REDUCTIONS)
         ):
             needed = f"None or one of {', '.join(REDUCTIONS)}"
-            yield Breach(f"{place}, over_time", _shown(node.over_time), needed, "Fix the reduction.")
+            yield Breach(f"{place}, over_time", shown(node.over_time), needed, "Fix the reduction.")
 
 
 def _edge_problem(graph: Graph, edge: Any) -> tuple[str, str, str] | None:
     if not isinstance(edge, Edge):
-        return f"{edge!r:.60}", "an sb.Edge", "Write sb.Edge(source, target, delay=0)."
+        return shown(edge), "an sb.Edge", "Write sb.Edge(source, target, delay=0)."
     for name in (edge.source, edge.target):
         if not isinstance(name, str) or name not in graph.nodes:
             return f"no node {_shown(name)}", "names of nodes", "Fix the name or add the node."
-    if not _whole(edge.delay, 0) or edge.delay > MAX_DELAY:
-        return f"delay {edge.delay!r}", f"an integer from 0 to {MAX_DELAY}", "Count the delay in steps."
+    if not _whole(edge.delay, 0, MAX_DELAY):
+        return f"delay {shown(edge.delay)}", f"an integer from 0 to {MAX_DELAY}", "Count the delay in steps."
     if isinstance(graph.nodes[edge.target], Input):
         return "an edge into an Input", "edges out of inputs only", "Remove the edge."
     if isinstance(graph.nodes[edge.source], Output):
@@ -240,7 +251,7 @@ def _edges(graph: Graph) -> Iterator[Breach]:
         problem = _edge_problem(graph, edge)
         if problem is not None:
             yield Breach(
-                f"edge {edge.source!r:.60} -> {edge.target!r:.60}" if isinstance(edge, Edge) else "edges", *problem
+                f"edge {_shown(edge.source)} -> {_shown(edge.target)}" if isinstance(edge, Edge) else "edges", *problem
             )
         elif edge in seen:
             yield Breach(
@@ -289,8 +300,11 @@ def _shapes(graph: Graph) -> Iterator[Breach]:
 
 def _metadata(graph: Graph) -> Iterator[Breach]:
     try:
-        if json.loads(json.dumps(graph.metadata, allow_nan=False)) != graph.metadata:
+        read = json.loads(json.dumps(graph.metadata, allow_nan=False))
+        if read != graph.metadata:
             raise ValueError("keys that are no text, or tuples: JSON would change them")
+        if not is_shallow(read, MAX_DEPTH // 2):
+            raise ValueError(f"more than {MAX_DEPTH // 2} levels")
     except (TypeError, ValueError, RecursionError) as error:
         yield Breach("metadata", str(error), "what JSON can say", "Keep strings, numbers, lists and dicts.")
 

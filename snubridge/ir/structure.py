@@ -22,15 +22,12 @@ def zero_delay_order(names: Iterable[str], edges: Iterable[Edge]) -> tuple[str, 
         if edge.delay == 0:
             waits[edge.target] += 1
             after[edge.source].append(edge.target)
-    ordered: list[str] = []
-    ready = [name for name in position if not waits[name]]
-    while ready:
-        name = ready.pop(0)
-        ordered.append(name)
+    ordered = [name for name in position if not waits[name]]
+    for name in ordered:  # which grows meanwhile
         for target in after[name]:
             waits[target] -= 1
             if not waits[target]:
-                ready.append(target)
+                ordered.append(target)
     return tuple(ordered)
 
 
@@ -80,8 +77,9 @@ def strongly_connected(names: Iterable[str], edges: Iterable[Edge]) -> tuple[tup
             if work:
                 low[work[-1][0]] = min(low[work[-1][0]], low[here])
             if low[here] == index[here]:
-                part = stack[stack.index(here) :]
-                del stack[stack.index(here) :]
+                part: list[str] = []
+                while not part or part[-1] != here:
+                    part.append(stack.pop())
                 on_stack.difference_update(part)
                 parts.append(tuple(sorted(part, key=position.__getitem__)))
     return tuple(reversed(parts))

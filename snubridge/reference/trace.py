@@ -12,11 +12,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from snubridge.errors import BadFile, BadInput
-from snubridge.ir.file import StrPath, write_atomically
+from snubridge.errors import BadFile, BadInput, shown
+from snubridge.ir.disk import StrPath, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Shape, Unit
 from snubridge.ir.numbers import Array
+from snubridge.ir.rules import NAME
 from snubridge.ir.structure import shapes
 from snubridge.reference.archive import read_arrays
 from snubridge.reference.inputs import Run
@@ -164,10 +165,12 @@ class Trace:
             raise BadFile(f"{path}: reduced is no list of names")
         for key, array in arrays.items():
             group, _, name = key.partition("/")
-            if group not in groups or not name:
-                raise BadFile(f"{path}: unknown key {key!r:.80}; a trace has spikes/, states/, outputs/ and lengths")
-            if array.dtype.kind not in "biuf":
-                raise BadFile(f"{path}: {key!r:.80} holds {array.dtype}, not real numbers")
+            if group not in groups or not NAME.fullmatch(name):
+                raise BadFile(f"{path}: unknown key {shown(key)}; a trace has spikes/, states/, outputs/ and lengths")
+            if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+                raise BadFile(f"{path}: {key} holds {array.dtype}, not real numbers of up to 64 bits")
+            if group == "spikes" and array.dtype == np.uint8 and array.max(initial=0) > 1:
+                raise BadFile(f"{path}: {key} holds {array.max()}; spikes are 0 or 1")
             groups[group][name] = array
         reduced = tuple(str(name) for name in named)
         if not set(reduced) <= set(groups["outputs"]):
@@ -176,15 +179,16 @@ class Trace:
         whole += [array for name, array in groups["outputs"].items() if name not in reduced]
         sizes = {array.shape[:2] for array in whole}
         batches = {size[1:] for size in sizes} | {groups["outputs"][name].shape[:1] for name in reduced}
-        if len(sizes) > 1 or len(batches) > 1 or any(len(size) != 2 for size in sizes):
-            raise BadFile(f"{path}: arrays that differ in steps or samples: {sorted(sizes)} and {sorted(batches)}")
+        if len(sizes) > 1 or len(batches) > 1 or any(len(size) != 2 or 0 in size for size in sizes):
+            found = shown([*sorted(sizes), *sorted(batches)], 200)
+            raise BadFile(f"{path}: arrays that differ in steps or samples, or have none: {found}")
         steps, samples = next(iter(sizes), (None, None))
         if lengths is None and steps is not None:
             lengths = np.full(samples or 0, steps, dtype=np.int64)
         if lengths is None or lengths.dtype.kind not in "iu" or lengths.ndim != 1 or batches - {lengths.shape}:
             raise BadFile(f"{path}: lengths (B,), one integer for each sample, are needed")
         if (lengths < 1).any() or (steps is not None and (lengths > steps).any()):
-            raise BadFile(f"{path}: lengths {lengths} are not all from 1 to {steps}, the number of steps")
+            raise BadFile(f"{path}: lengths from {lengths.min()} to {lengths.max()}; needed 1 to {steps} steps")
         return _rebuilt(groups["spikes"], groups["states"], groups["outputs"], lengths, None, reduced)
 
 
