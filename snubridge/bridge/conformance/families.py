@@ -5,32 +5,23 @@ included, so that every sum is exact in any order; decay 0 or 1, or any dyadic d
 engine computes in float64.
 *generic*: random real numbers; float64 engines must agree, float32 engines wherever no state
 comes closer than ``GENERIC_MARGIN`` to its threshold.
+
+Both hold dense and recurrent networks of spiking units; ``space`` draws from all that there is.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from snubridge.ir.functions import Identity, ReLU, StateFunction
+from snubridge.bridge.conformance.cases import Case
+from snubridge.bridge.conformance.draws import Dyadic, Generic
 from snubridge.ir.graph import Edge, Graph
-from snubridge.ir.nodes import Input, Linear, Node, Output, Unit
-from snubridge.ir.numbers import Array
+from snubridge.ir.nodes import Input, Node, Output
 
 Family = Literal["dyadic", "generic"]
 GENERIC_MARGIN = 1e-3
-
-
-@dataclass(frozen=True)
-class Case:
-    """A graph, inputs (T, B, n) for it, and what they are called."""
-
-    name: str
-    graph: Graph
-    inputs: Array
 
 
 def random_case(
@@ -43,7 +34,7 @@ def random_case(
     read-outs and spikes as outputs occur. The same arguments give the same case.
     """
     rng = np.random.default_rng([seed, family == "dyadic", precision == "float64"])
-    draw = _Dyadic(rng, precision) if family == "dyadic" else _Generic(rng)
+    draw = Dyadic(rng, precision) if family == "dyadic" else Generic(rng)
     width = int(rng.integers(1, 8))
     nodes: dict[str, Node] = {"in": Input((width,))}
     edges: list[Edge] = []
@@ -78,63 +69,3 @@ def random_case(
         nodes["spikes"] = Output()
         edges.append(Edge(source, "spikes"))
     return Case(f"{family}-{seed}", Graph(nodes, edges), draw.inputs((steps, samples, width)))
-
-
-class _Draw(ABC):
-    """Parameters of one family."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    @abstractmethod
-    def values(self, shape: tuple[int, ...]) -> Array:
-        """Each family draws its own."""
-
-    @abstractmethod
-    def decay(self, shape: tuple[int, ...]) -> Array:
-        """Each family draws its own."""
-
-    @abstractmethod
-    def threshold(self, shape: tuple[int, ...]) -> Array:
-        """Each family draws its own."""
-
-    def inputs(self, shape: tuple[int, ...]) -> Array:
-        spikes: Array = (self.rng.random(shape) < self.rng.uniform(0.1, 0.6)).astype(np.float32)
-        return spikes if self.rng.random() < 0.6 else spikes * self.values(shape)
-
-    def linear(self, outputs: int, inputs: int, scale: float = 1.0) -> Linear:
-        bias = self.values((outputs,)) * 0.5 if self.rng.random() < 0.3 else None
-        return Linear(self.values((outputs, inputs)) * scale, bias)
-
-    def unit(self, size: int) -> Unit:
-        shape = (size,) if self.rng.random() < 0.5 else ()
-        g: StateFunction = ReLU() if self.rng.random() < 0.5 else Identity()
-        initial = self.values(shape) if self.rng.random() < 0.3 else 0.0
-        return Unit(self.decay(shape), self.threshold(shape), g=g, initial_state=initial)
-
-
-class _Dyadic(_Draw):
-    def __init__(self, rng: np.random.Generator, precision: str) -> None:
-        super().__init__(rng)
-        self.decays = [0.0, 0.25, 0.5, 0.75, 1.0] if precision == "float64" else [0.0, 1.0]
-
-    def values(self, shape: tuple[int, ...]) -> Array:
-        return np.asarray(self.rng.integers(-8, 11, shape) / 8)
-
-    def decay(self, shape: tuple[int, ...]) -> Array:
-        return np.asarray(self.rng.choice(self.decays, shape))
-
-    def threshold(self, shape: tuple[int, ...]) -> Array:
-        return np.asarray(self.rng.choice([-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25], shape, p=[0.05, 0.05, *[0.18] * 5]))
-
-
-class _Generic(_Draw):
-    def values(self, shape: tuple[int, ...]) -> Array:
-        return np.asarray(self.rng.normal(0.2, 0.7, shape))
-
-    def decay(self, shape: tuple[int, ...]) -> Array:
-        special = self.rng.choice([0.0, 1.0], shape)
-        return np.asarray(np.where(self.rng.random(shape) < 0.1, special, self.rng.uniform(0.0, 1.0, shape)))
-
-    def threshold(self, shape: tuple[int, ...]) -> Array:
-        return np.asarray(self.rng.uniform(0.2, 1.5, shape) * np.where(self.rng.random(shape) < 0.1, -1, 1))

@@ -1,0 +1,39 @@
+"""The reference, made to raise: whoever still asks it, by whatever name, is found out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FunctionType
+
+import pytest
+
+import snubridge.reference.interpreter as interpreter
+import snubridge.reference.operators as operators
+
+
+def _forbidden(*_: object, **__: object) -> None:
+    raise AssertionError("an adapter asked the reference for its result")
+
+
+def _functions() -> Iterator[FunctionType]:
+    """Every function that the reference computes with: of its modules, and in their tables."""
+    for module in (interpreter, operators):
+        for _, value in inspect.getmembers(module):
+            for function in value.values() if isinstance(value, dict) else (value,):
+                if inspect.isfunction(function) and function.__module__ == module.__name__:
+                    yield function
+
+
+@contextmanager
+def reference_sealed() -> Iterator[None]:
+    """While this holds, every function of the reference raises ``AssertionError``.
+
+    The functions themselves are changed, not the names that lead to them: an adapter that imported
+    one of them before is found out as well.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for function in _functions():
+            patch.setattr(function, "__code__", _forbidden.__code__)
+        yield

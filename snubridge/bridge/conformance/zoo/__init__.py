@@ -1,0 +1,9 @@
+"""A zoo of small graphs with one idea each, most with their figures worked out by hand."""
+
+from snubridge.bridge.conformance.cases import Case
+from snubridge.bridge.conformance.zoo.connections import BIASES, DELAYS, FANS, PORTS, RECURRENCE
+from snubridge.bridge.conformance.zoo.images import NETWORKS, WINDOWS
+from snubridge.bridge.conformance.zoo.read_outs import READ_OUTS
+from snubridge.bridge.conformance.zoo.units import UNITS
+
+ZOO: tuple[Case, ...] = (*UNITS, *DELAYS, *BIASES, *RECURRENCE, *FANS, *PORTS, *READ_OUTS, *WINDOWS, *NETWORKS)
