@@ -224,7 +224,6 @@ REFUSED = {
     "doubled": (lambda: module_of(lambda self, x: x + x), "a value added to itself"),
     "control flow": (lambda: module_of(lambda self, x: x if x.sum() > 0 else -x), "cannot be traced"),
     "two values": (lambda: module_of(lambda self, x, y: x + y), "forward takes x, y"),
-    "two outputs": (lambda: module_of(lambda self, x: (x, self.a(x)), a=torch.nn.Linear(4, 4)), "returns 2 values"),
     "hook": (hooked, "0: has forward hooks"),
     "own layer": (lambda: nn.Sequential(Own(4, 4)), "0: a Own cannot be captured; a subclass may compute anything"),
     "root hook": (root_hooked, "Sequential: has forward hooks"),
