@@ -12,6 +12,7 @@ from torch import fx
 from snubridge.errors import Breach, InvalidGraph, Unsupported
 from snubridge.ir import Graph, Input, validate
 from snubridge.ir.nodes import Shape
+from snubridge.nn.reductions import OverTime
 from snubridge.nn.tracing.draft import Draft
 from snubridge.nn.tracing.functions import Call, is_harmless, value_of
 from snubridge.nn.tracing.layers import LAYERS, Takes
@@ -144,8 +145,9 @@ class Translation:
             raise Refused(f"{path}: receives {pair}; pass y on, or put the layers into nn.Sequential, which does")
         _check_order(path, given)
         if len(given) != 1 or not isinstance(given[0], Signal):
-            what = "a given state" if len(given) == 2 and isinstance(given[0], Signal) else "something else"
-            raise Refused(f"{path}: called with {what}; capture starts from rest, with the value alone")
+            state = "a given state; capture starts from rest, with the value alone"
+            lengths = "lengths; leave them out, and give them to the run of the graph"
+            raise Refused(f"{path}: called with {lengths if isinstance(layer, OverTime) else state}")
         (x,) = given
         if row.takes is Takes.STEPS and x.merged:
             raise Refused(f"{path}: receives {Takes.MERGED.value}; a {name} takes (T, B, ...): unflatten it before")
