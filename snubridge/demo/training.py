@@ -66,8 +66,7 @@ def train(
         for epoch in range(1, epochs + 1):
             network.train()
             for rolls in _batches(training):
-                x, target, counted = _pairs(rolls)
-                loss = _summed(network, x, target, counted) / counted.sum()
+                loss = _loss(network, rolls)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -95,9 +94,8 @@ def _one_thread() -> Iterator[None]:
 def nll(network: torch.nn.Module, rolls: Sequence[Array]) -> float:
     """The negative log-likelihood of the next chord, summed over notes, mean over steps, in nats."""
     network.eval()
-    x, target, counted = _pairs(rolls)
     with torch.no_grad():
-        return float(_summed(network, x, target, counted) / counted.sum())
+        return float(_loss(network, rolls))
 
 
 def _batches(rolls: Sequence[Array]) -> list[list[Array]]:
@@ -108,15 +106,10 @@ def _batches(rolls: Sequence[Array]) -> list[list[Array]]:
     return [batches[int(i)] for i in torch.randperm(len(batches))]
 
 
-def _pairs(rolls: Sequence[Array]) -> tuple[Tensor, Tensor, Tensor]:
-    """Chords (T-1, B, 88), the chords that follow, and which steps count (T-1, B)."""
+def _loss(network: torch.nn.Module, rolls: Sequence[Array]) -> Tensor:
+    """The negative log-likelihood of the next chord in nats: summed over notes, the mean over predicted steps."""
     padded, lengths = batch(rolls)
     x = torch.from_numpy(padded)
-    counted = torch.arange(len(x) - 1)[:, None] < torch.from_numpy(lengths) - 1
-    return x[:-1], x[1:], counted
-
-
-def _summed(network: torch.nn.Module, x: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    logits, _ = network(x)
-    per_step = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
-    return (per_step * counted).sum()
+    logits, _ = network(x[:-1])
+    per_step = functional.binary_cross_entropy_with_logits(logits, x[1:], reduction="none").sum(-1)
+    return nn.mean_over_steps(per_step, torch.from_numpy(lengths) - 1)

@@ -9,15 +9,20 @@ import torch
 from torch import Tensor
 
 from snubridge.errors import BadInput
+from snubridge.nn.delays import Delay
+from snubridge.nn.images import applied
+from snubridge.nn.reductions import Lengths, OverTime
 from snubridge.nn.units import Unit
 
 
 class Sequential(torch.nn.Module):
-    """Layers one after the other; ``forward(x, states=None)`` returns (y, states).
+    """Layers one after the other; ``forward(x, states=None, lengths=None)`` returns (y, states).
 
-    Takes ``nn.SNU``, ``nn.Unit``, ``nn.Sequential``, and modules of ``torch.nn`` that act on the
-    last axis of (T, B, features), such as ``torch.nn.Linear``, as well as Dropout. ``states`` is a
-    tuple with one entry per layer, None for those without a state; pass it on to go on from there.
+    Takes the layers of ``snubridge.nn``, chains of them, and modules of ``torch.nn`` that act on
+    the last axis of (T, B, features), such as ``torch.nn.Linear``, as well as Dropout; torch's own
+    Conv2d, AvgPool2d, BatchNorm1d, BatchNorm2d and Dropout2d are applied to each step. ``states``
+    is a tuple with one entry per layer, None for those without a state; pass it on to go on from
+    there. ``lengths`` (B,) is handed to ``nn.OverTime``.
     """
 
     def __init__(self, *layers: torch.nn.Module) -> None:
@@ -36,18 +41,26 @@ class Sequential(torch.nn.Module):
     def __iter__(self) -> Iterator[torch.nn.Module]:
         return (layer for layer in self._modules.values() if layer is not None)  # children() leaves out repetitions
 
-    def forward(self, x: Tensor, states: Sequence[Any] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
-        """x (T, B, features) through all layers; the states after the last step, one per layer."""
-        if states is None:
-            states = (None,) * len(self)
-        elif len(states) != len(self):
-            raise BadInput(f"states: {len(states)} entries for {len(self)} layers")
+    def forward(
+        self, x: Tensor, states: Sequence[Any] | None = None, lengths: Lengths | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """x (T, B, *shape) through all layers; the states after the last step, one per layer."""
+        before = (None,) * len(self) if states is None else states
+        if len(before) != len(self):
+            raise BadInput(f"states: {len(before)} entries for {len(self)} layers")
         after: list[Any] = []
-        for layer, state in zip(self, states, strict=True):
-            if isinstance(layer, Unit | Sequential):
+        for layer, state in zip(self, before, strict=True):
+            new = None
+            if isinstance(layer, Sequential):
+                x, new = layer(x, state, lengths)
+            elif isinstance(layer, Unit | Delay):
                 x, new = layer(x, state)
+            elif isinstance(layer, OverTime):
+                if states is not None:
+                    raise BadInput(f"states: layer {len(after)} reduces over time and cannot go on from an earlier run")
+                x = layer(x, lengths)
             else:
-                x, new = layer(x), None
+                x = applied(layer, x)
                 if isinstance(x, tuple | list | dict):
                     raise BadInput(
                         f"layer {len(after)}, a {type(layer).__name__}, returns a {type(x).__name__}; "

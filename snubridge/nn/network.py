@@ -30,6 +30,7 @@ from snubridge.ir import (
 )
 from snubridge.ir.numbers import Array
 from snubridge.nn.kernels import Dynamics, State, clamped, scan, step
+from snubridge.nn.reductions import Lengths, reduced
 from snubridge.nn.surrogates import Surrogate, TanhDerivative
 
 Values = Mapping[str, Tensor]
@@ -78,18 +79,6 @@ OPERATIONS: Mapping[type[Node], Callable[[Any, Values, Tensor], Tensor]] = {
     Flatten: _flatten,
 }
 """What the stateless nodes compute, over a batch (B, *shape)."""
-
-
-def _reduced(x: Tensor, over_time: str, lengths: Tensor) -> Tensor:
-    """(T, B, *shape) to (B, *shape); only the first ``lengths`` (B,) steps of each sample count."""
-    column = lengths.reshape(-1, *[1] * (x.ndim - 2))
-    alive = torch.arange(len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1)) < column
-    if over_time == "last":
-        return x[lengths - 1, torch.arange(x.shape[1], device=x.device)]
-    if over_time == "max":
-        return x.masked_fill(~alive, -torch.inf).amax(0)
-    total = x.masked_fill(~alive, 0).sum(0)
-    return total / column if over_time == "mean" else total
 
 
 @dataclass
@@ -164,7 +153,7 @@ class Network(torch.nn.Module):
         self,
         x: Tensor | Values,
         state: NetworkState | None = None,
-        lengths: Tensor | None = None,
+        lengths: Lengths | None = None,
     ) -> tuple[Tensor | dict[str, Tensor], NetworkState]:
         """Run over a sequence; see the class."""
         recording, after = self.evaluate(x, state)
@@ -173,15 +162,12 @@ class Network(torch.nn.Module):
         outputs = self.outputs(recording, lengths)
         return (next(iter(outputs.values())) if len(outputs) == 1 else outputs), after
 
-    def outputs(self, recording: Recording, lengths: Tensor | None = None) -> dict[str, Tensor]:
+    def outputs(self, recording: Recording, lengths: Lengths | None = None) -> dict[str, Tensor]:
         """What the Output nodes record of an evaluation, reductions over time taken."""
         outputs: dict[str, Tensor] = {}
         for name, node in self._graph.of_kind(Output).items():
             y = recording.values[name]
-            if node.over_time is not None:
-                counted = y.new_full((y.shape[1],), len(y), dtype=torch.long) if lengths is None else lengths
-                y = _reduced(y, node.over_time, counted)
-            outputs[name] = y
+            outputs[name] = y if node.over_time is None else reduced(y, node.over_time, lengths)
         return outputs
 
     def evaluate(self, x: Tensor | Values, state: NetworkState | None = None) -> tuple[Recording, NetworkState]:

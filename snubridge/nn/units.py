@@ -36,6 +36,8 @@ class Unit(torch.nn.Module):
     ``decay``            in [0, 1], one value or one per neuron; learned with ``learn_decay`` (clamped to [0, 1];
                          beyond it, gradients that lead back still pass)
     ``threshold``        the paper's -b, one value or one per neuron; learned by default, per neuron
+    ``initial_state``    s_{-1}, one value or one per neuron; learned, per neuron, with ``learn_initial_state``;
+                         y_{-1} = 0
     ``reset, g, h``      as in ``snubridge.Unit``
     ``surrogate``        stands for the derivative of the step; the derivative of tanh by default
     ``kernel``           "auto" or "eager"; the one that runs stands in ``repr``
@@ -47,12 +49,14 @@ class Unit(torch.nn.Module):
         *,
         decay: ArrayLike | Tensor = 0.8,
         threshold: ArrayLike | Tensor = 1.0,
+        initial_state: ArrayLike | Tensor = 0.0,
         reset: Reset = Reset.TO_ZERO,
         g: StateFunction = Identity(),
         h: OutputFunction = Step(),
         surrogate: Surrogate = TanhDerivative(),
         learn_decay: bool = False,
         learn_threshold: bool = True,
+        learn_initial_state: bool = False,
         batch_first: bool = False,
         kernel: str = "auto",
     ) -> None:
@@ -67,8 +71,10 @@ class Unit(torch.nn.Module):
         self.learn_decay = learn_decay
         self.decay: Tensor
         self.threshold: Tensor
+        self.initial_state: Tensor
         self._hold("decay", decay, learn_decay)
         self._hold("threshold", threshold, learn_threshold)
+        self._hold("initial_state", initial_state, learn_initial_state)
         if not bool(((self.decay >= 0) & (self.decay <= 1)).all()):
             raise BadInput(f"decay={decay!r}: values in [0, 1] are needed")
 
@@ -91,9 +97,10 @@ class Unit(torch.nn.Module):
         """The decay that the dynamics uses: a learned one clamped to [0, 1]."""
         return clamped(self.decay) if self.learn_decay else self.decay
 
-    def initial_state(self, samples: int) -> State:
-        """s = y = 0, each (B, *shape)."""
-        return State(*(self.threshold.new_zeros((samples, *self.shape)) for _ in range(2)))
+    def rest(self, samples: int) -> State:
+        """The state before the first step: s = ``initial_state`` and y = 0, each (B, *shape)."""
+        s = self.initial_state.expand(samples, *self.shape)
+        return State(s, torch.zeros_like(s))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """The drive x (T, B, *shape) to y of the same shape and the state after the last step."""
@@ -107,7 +114,7 @@ class Unit(torch.nn.Module):
         if not isinstance(state, tuple | None):
             raise BadInput(f"state: a {type(state).__name__}; needed nn.State(s, y) or None")
         drive = drive.transpose(0, 1) if self.batch_first else drive
-        before = self.initial_state(drive.shape[1]) if state is None else State(*state)
+        before = self.rest(drive.shape[1]) if state is None else State(*state)
         if any(tensor.shape != drive.shape[1:] for tensor in before):
             raise BadInput(
                 f"state: s {tuple(before.s.shape)}, y {tuple(before.y.shape)}; needed {tuple(drive.shape[1:])}"
@@ -144,6 +151,7 @@ class SNU(Unit):
         *,
         decay: ArrayLike | Tensor = 0.8,
         threshold: ArrayLike | Tensor = 1.0,
+        initial_state: ArrayLike | Tensor = 0.0,
         bias: bool = False,
         recurrent: bool = False,
         reset: Reset = Reset.TO_ZERO,
@@ -152,6 +160,7 @@ class SNU(Unit):
         surrogate: Surrogate = TanhDerivative(),
         learn_decay: bool = False,
         learn_threshold: bool = True,
+        learn_initial_state: bool = False,
         batch_first: bool = False,
         kernel: str = "auto",
     ) -> None:
@@ -159,12 +168,14 @@ class SNU(Unit):
             units,
             decay=decay,
             threshold=threshold,
+            initial_state=initial_state,
             reset=reset,
             g=g,
             h=h,
             surrogate=surrogate,
             learn_decay=learn_decay,
             learn_threshold=learn_threshold,
+            learn_initial_state=learn_initial_state,
             batch_first=batch_first,
             kernel=kernel,
         )

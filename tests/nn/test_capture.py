@@ -7,10 +7,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, max_pool2d
 
 import snubridge as sb
 from snubridge import nn
+from snubridge.nn.tracing.refusals import NEAREST_LAYERS
 
 
 @pytest.fixture(autouse=True)
@@ -214,17 +215,78 @@ class Own(nn.SNU):
 
 
 REFUSED = {
-    "max pool": (lambda: torch.nn.Sequential(torch.nn.MaxPool2d(2)), "0: a MaxPool2d .* AvgPool2d"),
+    "max pool": (lambda: torch.nn.Sequential(torch.nn.MaxPool2d(2)), "0: a MaxPool2d .* nn.AvgPool2d"),
     "relu": (lambda: nn.Sequential(nn.SNU(4, 4), torch.nn.ReLU()), "1: a ReLU cannot be captured"),
     "lstm": (lambda: torch.nn.Sequential(torch.nn.LSTM(4, 4)), "0: a LSTM .* nn.SNU with recurrent=True"),
-    "batch norm": (lambda: nn.Sequential(torch.nn.BatchNorm1d(4)), "0: a BatchNorm1d"),
-    "function": (lambda: module_of(lambda self, x: torch.relu(x)), "forward: relu cannot be captured"),
-    "product": (lambda: module_of(lambda self, x: x * 2), "forward: mul cannot be captured"),
+    "function": (lambda: module_of(lambda self, x: torch.relu(x)), "forward: relu cannot be captured; .* g=ReLU"),
+    "product": (lambda: module_of(lambda self, x: x * 2), "forward: mul cannot be captured; scale the weights"),
     "constant": (lambda: module_of(lambda self, x: x + 1), "a sum with a constant"),
     "doubled": (lambda: module_of(lambda self, x: x + x), "a value added to itself"),
     "control flow": (lambda: module_of(lambda self, x: x if x.sum() > 0 else -x), "cannot be traced"),
-    "two values": (lambda: module_of(lambda self, x, y: x + y), "forward takes x, y"),
-    "two outputs": (lambda: module_of(lambda self, x: (x, self.a(x)), a=torch.nn.Linear(4, 4)), "returns 2 values"),
+    "two values": (lambda: module_of(lambda self, x, y: x + y), "forward takes x, y; give a dict"),
+    "no value": (lambda: module_of(lambda self, x: self.a(x)[1], a=nn.SNU(4, 4)), "returns no value besides states"),
+    "a size": (lambda: module_of(lambda self, x: (x, x.shape[0])), "returns a size"),
+    "a reserved name": (
+        lambda: module_of(lambda self, x: {"a": self.a(x)}, a=torch.nn.Linear(4, 4)),
+        "'a', which is the name of a node",
+    ),
+    "an illegal name": (lambda: module_of(lambda self, x: {"a b": x}), "'a b', which is no legal name"),
+    "a name that is no text": (lambda: module_of(lambda self, x: {1: x}), "the key 1; names are text"),
+    "two under a name": (lambda: module_of(lambda self, x: {"y": (x, x)}), "2 values under 'y'"),
+    "other shapes": (
+        lambda: module_of(lambda self, x: x + self.a(x), a=torch.nn.Linear(4, 1)),
+        "shapes \\(4,\\) and \\(1,\\)",
+    ),
+    "a sum with alpha": (lambda: module_of(lambda self, x: torch.add(x, x, alpha=2)), "a sum with alpha"),
+    "unknown arguments": (lambda: module_of(lambda self, x: torch.add(x, x, out=x)), "with these arguments"),
+    "reduced early": (
+        lambda: nn.Sequential(nn.OverTime("mean"), torch.nn.Linear(4, 4)),
+        "1: computes with a value that is reduced over time",
+    ),
+    "reduced and added": (
+        lambda: module_of(lambda self, x: self.a(x) + self.a(x), a=nn.OverTime("mean")),
+        "forward: computes with a value that is reduced over time",
+    ),
+    "a mean": (lambda: module_of(lambda self, x: x.mean(0)), "mean cannot be captured; .* nn.OverTime"),
+    "the last step": (lambda: module_of(lambda self, x: x[-1]), "getitem cannot be captured; .*OverTime"),
+    "a transposed value": (lambda: module_of(lambda self, x: x.transpose(0, 1)), "transpose .* batch_first"),
+    "joined values": (lambda: module_of(lambda self, x: torch.cat([x, x], -1)), "cat cannot be captured; .* sum"),
+    "batch first of delays": (
+        lambda: nn.Sequential(nn.SNU(4, 4), nn.Delay(1, batch_first=True)),
+        "differ in batch_first",
+    ),
+    "batch first of read-outs": (
+        lambda: nn.Sequential(nn.SNU(4, 4, batch_first=True), nn.OverTime("max")),
+        "differ in batch_first",
+    ),
+    "merged and added": (lambda: module_of(lambda self, x: x + x.flatten(0, 1)), "T, B merged"),
+    "merged and returned": (lambda: module_of(lambda self, x: x.flatten(0, 1)), "returns \\(T \\* B, ...\\)"),
+    "merged units": (
+        lambda: module_of(lambda self, x: self.a(x.flatten(0, 1))[0], a=nn.Unit(4)),
+        "a: receives \\(T \\* B, ...\\); a Unit takes \\(T, B, ...\\)",
+    ),
+    "parted the other way round": (
+        lambda: module_of(lambda self, x: x.flatten(0, 1).unflatten(0, (x.shape[1], x.shape[0]))),
+        "unflatten cannot be captured, except",
+    ),
+    "sizes by number": (lambda: module_of(lambda self, x: x.flatten(0, 1).reshape(8, 2, 4)), "not seen to keep steps"),
+    "samples cut": (lambda: module_of(lambda self, x: x.reshape(x.shape[0], -1, 2)), "reshapes samples of \\(4,\\)"),
+    "samples mixed": (lambda: torch.nn.Sequential(torch.nn.Flatten()), "0: .* would mix .* take snubridge.nn.Flatten"),
+    "samples mixed by a method": (lambda: module_of(lambda self, x: x.flatten(1)), "would mix steps or samples"),
+    "everything flattened": (lambda: module_of(lambda self, x: torch.flatten(x)), "would mix steps or samples"),
+    "an attribute": (lambda: module_of(lambda self, x: x.T), "attribute T cannot be captured"),
+    "a subclass of a delay": (
+        lambda: nn.Sequential(type("Later", (nn.Delay,), {})(2)),
+        "0: a Later cannot be captured; a subclass may compute anything; take nn.Delay itself",
+    ),
+    "lengths": (
+        lambda: module_of(lambda self, x: self.a(x, [3, 4]), a=nn.OverTime("mean")),
+        "a: called with lengths; .* give them to the run",
+    ),
+    "unknown layer": (
+        lambda: module_of(lambda self, x: self.a(x), a=torch.nn.Hardshrink()),
+        "take layers of snubridge.nn",
+    ),
     "hook": (hooked, "0: has forward hooks"),
     "own layer": (lambda: nn.Sequential(Own(4, 4)), "0: a Own cannot be captured; a subclass may compute anything"),
     "root hook": (root_hooked, "Sequential: has forward hooks"),
@@ -250,11 +312,90 @@ REFUSED = {
     "half": (lambda: nn.SNU(4, 4).half(), "call .float\\(\\) or .double\\(\\)"),
     "mixed": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4).double()), "several or unknown types"),
     "batch first": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4, batch_first=True)), "differ in batch_first"),
+    "in place sum of a view": (
+        lambda: module_of(
+            lambda self, x: (lambda h, v: v.__iadd__(self.b(x)) + h.reshape(h.shape[0], h.shape[1], -1))(
+                *(lambda h: (h, h.reshape(h.shape[0], h.shape[1], -1)))(self.a(x))
+            ),
+            a=torch.nn.Linear(4, 4),
+            b=torch.nn.Linear(4, 4),
+        ),
+        "\\+= changes a value that is used elsewhere",
+    ),
+    "in place layer of a known name": (
+        lambda: module_of(lambda self, x: (self.flatten(x), x)[1], flatten=torch.nn.ReLU(inplace=True)),
+        "flatten may change a value in place",
+    ),
     "given state": (
         lambda: module_of(lambda self, x: self.b(x, self.a(x)[1]), a=nn.SNU(4, 4), b=nn.SNU(4, 4)),
         "b: called with a given state",
     ),
 }
+
+
+IMAGES_REFUSED = {
+    "max pool": (lambda: nn.Sequential(nn.Conv2d(2, 2, 3), torch.nn.MaxPool2d(2)), "1: a MaxPool2d .* nn.AvgPool2d"),
+    "max pool of a function": (
+        lambda: module_of(lambda self, x: max_pool2d(x.flatten(0, 1), 2)),
+        "max_pool2d .* nn.AvgPool2d",
+    ),
+    "adaptive pool": (
+        lambda: torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1)),
+        "0: a AdaptiveAvgPool2d .* nn.AvgPool2d",
+    ),
+    "other padding": (lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), "unit: padding_mode='circular'"),
+    "uneven padding": (lambda: nn.Conv2d(2, 2, (3, 4), padding="same"), "unit: padding='same' pads one side more"),
+    "ceil mode": (lambda: nn.AvgPool2d(2, ceil_mode=True), "unit: ceil_mode=True"),
+    "padding not counted": (lambda: nn.AvgPool2d(2, padding=1, count_include_pad=False), "count_include_pad=False"),
+    "another divisor": (lambda: nn.AvgPool2d(2, divisor_override=3), "divisor_override=3 .* nn.SumPool2d"),
+    "torch's convolution alone": (
+        lambda: module_of(lambda self, x: self.a(x), a=torch.nn.Conv2d(2, 2, 3)),
+        "a: a torch.nn.Conv2d would take T or B for another axis; take nn.Conv2d",
+    ),
+    "ours on merged axes": (
+        lambda: module_of(lambda self, x: self.a(x.flatten(0, 1)).unflatten(0, x.shape[:2]), a=nn.Conv2d(2, 2, 3)),
+        "a: receives \\(T \\* B, ...\\); a Conv2d takes",
+    ),
+    "a subclass": (
+        lambda: nn.Sequential(type("Mine", (nn.Conv2d,), {})(2, 2, 3)),
+        "0: a Mine cannot be captured; a subclass may compute anything; take nn.Conv2d itself",
+    ),
+    "some axes": (lambda: module_of(lambda self, x: x.flatten(3)), "flattens some axes of a sample"),
+    "some axes by a layer": (lambda: nn.Sequential(torch.nn.Flatten(2, 3)), "0: flattens some axes of a sample"),
+    "axes that are not there": (lambda: nn.Sequential(torch.nn.Flatten(6)), "0: flattens the axes 6 to -1 of 5"),
+    "transposed convolution": (lambda: torch.nn.Sequential(torch.nn.ConvTranspose2d(2, 2, 3)), "nn.Conv2d"),
+    "layer norm": (lambda: nn.Sequential(torch.nn.LayerNorm(5)), "0: a LayerNorm .* nn.BatchNorm1d or nn.BatchNorm2d"),
+    "a unit of another shape": (
+        lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Unit((3, 3, 4))),
+        "receives \\(3, 3, 3\\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES_REFUSED)
+def test_what_cannot_be_taken_of_images_is_refused_by_path(case):
+    build, expected = IMAGES_REFUSED[case]
+    with pytest.raises(sb.Unsupported, match=expected):
+        nn.capture(build(), (2, 5, 5))
+
+
+@pytest.mark.parametrize(
+    "name", sorted(NEAREST_LAYERS.keys() - {"Network", "ParametrizedLinear", "ParametrizedConv2d"})
+)
+def test_every_layer_that_is_named_exists_and_is_refused_with_its_remedy(name):
+    layer = object.__new__(getattr(torch.nn, name))
+    torch.nn.Module.__init__(layer)
+    with pytest.raises(sb.Unsupported) as caught:
+        nn.capture(torch.nn.Sequential(layer), (2, 5, 5))
+    assert caught.value.reasons == (f"0: a {name} cannot be captured; {NEAREST_LAYERS[name]}",)
+
+
+def test_a_parametrized_layer_is_refused_with_its_remedy():
+    net = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 4)))
+    with pytest.raises(sb.Unsupported, match=r"0: a ParametrizedLinear .* call .*remove_parametrizations"):
+        nn.capture(net, 4)
+    torch.nn.utils.parametrize.remove_parametrizations(net[0], "weight")
+    assert list(nn.capture(net, 4).nodes) == ["input", "0", "output"]
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -298,6 +439,19 @@ def test_what_computes_the_same_is_taken():
     same(module, graph, 4)
 
 
+def test_every_reason_comes_at_once_of_images_too():
+    net = nn.Sequential(
+        torch.nn.ReLU(),
+        nn.Conv2d(2, 2, (3, 4), padding="same", padding_mode="reflect"),
+        torch.nn.MaxPool2d(2),
+        nn.AvgPool2d(2, 2, 1, ceil_mode=True, count_include_pad=False),
+        nn.BatchNorm2d(2, track_running_stats=False),
+    )
+    with pytest.raises(sb.Unsupported) as caught:
+        nn.capture(net, (2, 5, 5))
+    assert [reason.split(":")[0] for reason in caught.value.reasons] == ["0", "1", "1", "2", "3", "3", "4"]
+
+
 def test_every_reason_comes_at_once():
     net = nn.Sequential(torch.nn.ReLU(), nn.SNU(4, 4), torch.nn.Tanh(), nn.SNU(4, 4), torch.nn.GRU(4, 4))
     with pytest.raises(sb.Unsupported) as caught:
@@ -308,6 +462,17 @@ def test_every_reason_comes_at_once():
 def test_a_wrong_input_shape_is_an_invalid_graph():
     with pytest.raises(sb.InvalidGraph, match="a last axis of 4"):
         nn.capture(nn.SNU(4, 4), 5)
+
+
+def test_a_convolution_of_another_image_is_an_invalid_graph():
+    with pytest.raises(sb.InvalidGraph, match=r"node 0: .*one sample of shape \(3, height, width\)"):
+        nn.capture(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Unit(4)), (2, 5, 5))
+
+
+@pytest.mark.parametrize("shape", [0, -1, (), (4, 0), (2.0,), "4", None, (True,), {}, {"x": 0}, {1: 4}])
+def test_an_input_shape_that_is_none_is_refused(shape):
+    with pytest.raises(sb.BadInput, match="input_shape"):
+        nn.capture(nn.SNU(4, 4), shape)
 
 
 def test_something_else_than_a_module_is_refused():

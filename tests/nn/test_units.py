@@ -112,6 +112,8 @@ BAD = {
     "decay": ({"decay": 1.5}, "values in \\[0, 1\\]"),
     "threshold shape": ({"threshold": [1.0, 2.0]}, "one value or one per neuron"),
     "threshold": ({"threshold": float("nan")}, "not finite"),
+    "initial state": ({"initial_state": [1.0, 2.0]}, "initial_state: shape \\(2,\\); one value or one per neuron"),
+    "initial state infinite": ({"initial_state": float("inf")}, "initial_state: values that are not finite"),
     "decay text": ({"decay": "a"}, "numbers are needed"),
     "surrogate class": ({"surrogate": nn.SuperSpike}, "an object with gradient"),
     "surrogate function": ({"surrogate": torch.sigmoid}, "an object with gradient"),
@@ -175,3 +177,30 @@ def test_functional_gradients_work():
     layer(x)[0].sum().backward()
     for name, gradient in torch.func.grad(loss)(parameters).items():
         torch.testing.assert_close(gradient, parameters[name].grad)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("value", [0.4, [0.1, -0.2, 0.3]])
+def test_a_run_starts_from_the_initial_state(learned, value):
+    layer = nn.SNU(2, 3, decay=0.5, initial_state=value, learn_initial_state=learned)
+    assert isinstance(layer.initial_state, torch.nn.Parameter) is learned
+    assert layer.initial_state.shape == ((3,) if learned or isinstance(value, list) else ())
+    x = torch.randn(4, 5, 2)
+    _, state = layer(x[:1])
+    carried = 0.5 * torch.tensor(value).expand(5, 3)  # y before the start is 0: nothing is reset
+    torch.testing.assert_close(state.s, carried + torch.nn.functional.linear(x[0], layer.weight))
+    start = layer.rest(5)
+    assert not start.y.any()
+    assert torch.equal(layer(x, start)[0], layer(x)[0])
+    rested, _ = nn.Sequential(layer)(x)
+    assert torch.equal(rested, layer(x)[0])
+
+
+@pytest.mark.parametrize("reset", list(sb.Reset))
+def test_the_initial_state_is_learned(reset):
+    torch.manual_seed(0)
+    layer = nn.Unit((2, 3), h=sb.Tanh(), reset=reset, initial_state=0.3, learn_initial_state=True).double()
+    x = torch.randn(3, 2, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *p: layer(x)[0], (x, *layer.parameters()))
+    layer(x)[0][0].sum().backward()
+    assert bool((layer.initial_state.grad != 0).all())
