@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, Run, Support, Trace, prepare, wide_enough
+from snubridge.bridge import (
+    ALWAYS,
+    Engine,
+    ErrorModel,
+    Requirement,
+    Run,
+    Support,
+    Trace,
+    oversize,
+    prepare,
+    upper_limit,
+    wide_enough,
+)
 from snubridge.errors import BadFile, BadInput, Unsupported
 from snubridge.ir.file import StrPath, write_atomically
 from snubridge.ir.graph import Graph
-from snubridge.ir.nodes import Output, Unit
+from snubridge.ir.nodes import AvgPool2d, Conv2d, Output, SumPool2d, Unit
 from snubridge.ir.numbers import Array
 from snubridge.reference.inputs import Inputs
-from snubridge_onnx.operators import CARRIED, FLOAT32_ONLY, OPERATORS, OVER_TIME, G, H
+from snubridge_onnx.operators import CARRIED, OPERATORS, OVER_TIME, G, H
+from snubridge_onnx.windows import unrolled
 
 if TYPE_CHECKING:
     import onnx
@@ -26,12 +40,18 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**31 - 2**24
 """Of parameters: a model ends at 2 GiB, and 16 MiB are left for its nodes and its document."""
+MAX_UNROLLED = 10_000_000
+LARGEST_SETTING = 2**31 - 1
+"""Of a stride, padding or dilation, so that places in a padded sample fit the runtime's integers."""
 
 
 class OnnxAdapter:
     """Lowers to ONNX (opset 17, IR 8) and runs on ONNX Runtime's CPU provider, in one thread.
 
     Option ``precision``: "float32" or "float64", at least the graph's numbers, which are the default.
+    Option ``max_unrolled``: how many values a node may be unrolled to that the engine lacks: in float64 a convolution
+    or a pool becomes the matrix of its windows, for each sample, and in float32 the sum over windows a kernel of
+    ones. ``program.facts["unrolled"]`` states the sum over all nodes.
     Option ``batch``: a hint at the batch size; the one layout that there is serves all, so it changes nothing yet.
     """
 
@@ -40,15 +60,19 @@ class OnnxAdapter:
     requirement = Requirement(("onnxruntime", "onnx"), ("onnxruntime", "onnx"), "snubridge[onnx]")
     support = Support.of_tables([*ALWAYS, *OPERATORS], resets=CARRIED, g=G, h=H, over_time=[None, *OVER_TIME])
 
-    def lower(self, graph: Graph, *, precision: str | None = None, batch: int | None = None) -> OnnxProgram:
+    def lower(
+        self, graph: Graph, *, precision: str | None = None, batch: int | None = None, max_unrolled: int = MAX_UNROLLED
+    ) -> OnnxProgram:
         """The graph as an ONNX model."""
         if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
             raise BadInput(f"onnx: batch={batch!r}; give a number of samples, at least 1, or None")
         chosen = wide_enough(self.name, graph, precision)
-        reasons = refusals(graph, chosen)
+        limit = upper_limit(self.name, "max_unrolled", max_unrolled)
+        sizes = unrolled(graph, chosen)
+        reasons = (*refusals(graph), *oversize(sizes, "max_unrolled", limit, "values"))
         if reasons:
             raise Unsupported(self.name, reasons)
-        return OnnxProgram(graph, chosen)
+        return OnnxProgram(graph, chosen, MappingProxyType({"unrolled": sum(sizes.values())} if sizes else {}))
 
     def read(self, source: StrPath | bytes | onnx.ModelProto) -> Graph:
         """The graph of a model that ``save`` wrote: a path, bytes or a ModelProto; ``BadFile`` for any other."""
@@ -57,15 +81,9 @@ class OnnxAdapter:
         return read(source)
 
 
-def refusals(graph: Graph, precision: str) -> tuple[str, ...]:
-    """What the tables cannot say: why a graph that they cover has no model in that precision."""
-    reasons: list[str] = []
-    if precision == "float64":
-        reasons.extend(
-            f"node {name}: ONNX Runtime has no float64 kernel for {type(node).__name__}: take precision float32"
-            for name, node in graph.nodes.items()
-            if isinstance(node, FLOAT32_ONLY)
-        )
+def refusals(graph: Graph) -> tuple[str, ...]:
+    """What the tables cannot say: why a graph that they cover has no model."""
+    reasons = list(_settings_too_large(graph))
     if not graph.of_kind(Unit) and not graph.of_kind(Output):
         reasons.append("a model needs an output: add an sb.Output or an sb.Unit to the graph")
     size = sum(array.nbytes for node in graph.nodes.values() for array in node.arrays().values())
@@ -74,12 +92,23 @@ def refusals(graph: Graph, precision: str) -> tuple[str, ...]:
     return tuple(reasons)
 
 
+def _settings_too_large(graph: Graph) -> Iterator[str]:
+    for name, node in graph.nodes.items():
+        if isinstance(node, Conv2d | AvgPool2d | SumPool2d):
+            for setting in ("kernel_size", "stride", "padding", "dilation"):
+                value = getattr(node, setting, (0, 0))
+                if max(value) > LARGEST_SETTING:
+                    yield f"node {name}: {setting} = {value} is above {LARGEST_SETTING}: take a smaller one"
+
+
 @dataclass(frozen=True)
 class OnnxProgram:
     """A graph as an ONNX model; what runs, and what is saved, are the same bytes."""
 
     graph: Graph
     precision: str
+    facts: Mapping[str, int]
+    """{"unrolled": values of all nodes that are unrolled}, where there are such."""
 
     @property
     def rounding(self) -> ErrorModel:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -15,9 +16,12 @@ from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Output, Unit
 from snubridge_onnx.builder import Builder, Value, declare
 from snubridge_onnx.operators import OPERATORS, Place, unit
+from snubridge_onnx.windows import UNROLLED
 
 Axes = tuple[int | str, ...]
-"""Sizes of axes; "B" is the batch."""
+"""Sizes of axes; "B" is the batch, other names are sizes that depend on the number of steps."""
+SHORT = 64
+"""Steps of memory that are kept in any run; of longer memory, a run keeps no more than it has steps."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,11 @@ class Body:
         self.shapes = shapes(graph)
         self.carried: list[Carried] = []
         self.recorded: dict[str, dict[str, Value]] = {"spikes": {}, "outputs": {}, "states": {}}
-        self._batch = outer.op("Shape", next(iter(graph.of_kind(Input))), start=1, end=2)
+        given = next(iter(graph.of_kind(Input)))
+        self._sizes = {"B": outer.op("Shape", given, start=1, end=2)}
+        if has_long_memory(graph):
+            self._steps = outer.op("Shape", given, start=0, end=1)
+        self._operators = {**OPERATORS, **UNROLLED} if outer.dtype == np.float64 else OPERATORS
         self._reach = {name: self._longest_memory(name) for name in graph.nodes}
         self._trace()
 
@@ -75,12 +83,13 @@ class Body:
 
     def _evaluate(self, name: str, drive: Value) -> Value:
         node = self.graph.nodes[name]
-        at = Place(self.outer, self.step, self.parameters[name], self.shapes[name])
+        received = self.shapes[self.graph.incoming[name][0].source]
+        at = Place(self.outer, self.step, self.parameters[name], received, self.shapes[name])
         if isinstance(node, Output):
             self.recorded["outputs"][name] = drive
             return drive
         if not isinstance(node, Unit):
-            return OPERATORS[type(node)](node, at, drive)
+            return self._operators[type(node)](node, at, drive)
         before = f"before/{name}/state"
         y = self._past(name, 1) if node.reset is not Reset.NONE else None
         s, y, recorded = unit(node, at, before, y, drive)
@@ -94,7 +103,13 @@ class Body:
         before = f"before/{name}/outputs"
         if self._reach[name] == 1:
             return before
-        return self.step.op("Gather", before, self.step.index(delay - 1), axis=0)
+        index = self.step.index(delay - 1)
+        if self._reach[name] > SHORT:  # what is beyond the run is zero, and so is the oldest that a run keeps
+            kept = self._sizes[self._line(name)]
+            index = self.outer.op(
+                "Min", index, self.outer.op("Sub", self.outer.op("Squeeze", kept), self.outer.index(1))
+            )
+        return self.step.op("Gather", before, index, axis=0)
 
     def _remember(self, name: str, now: Value) -> None:
         """Carry the last outputs of a node, newest first, zero before the start."""
@@ -103,12 +118,21 @@ class Body:
             self._carry(key, zero, now, ("B", *self.shapes[name]))
             return
         newest = self.step.op("Unsqueeze", now, self.step.integers(0))
-        start, end, axis = (self.step.integers(value) for value in (0, reach - 1, 0))
+        length: int | str = self._line(name) if reach > SHORT else reach
+        start, end, axis = (self.step.integers(value) for value in (0, -1 if reach > SHORT else reach - 1, 0))
         older = self.step.op("Slice", f"before/{key}", start, end, axis)
-        self._carry(key, zero, self.step.op("Concat", newest, older, axis=0), (reach, "B", *self.shapes[name]))
+        self._carry(key, zero, self.step.op("Concat", newest, older, axis=0), (length, "B", *self.shapes[name]))
+
+    def _line(self, name: str) -> str:
+        """The length of a long line: what a node is heard for, or the whole run if that is shorter."""
+        length = f"memory of {name}"
+        if length not in self._sizes:
+            reach = self.outer.integers(self._reach[name])
+            self._sizes[length] = self.outer.op("Min", reach, self._steps)
+        return length
 
     def _carry(self, key: str, start: Value, after: Value, shape: Axes) -> None:
-        sizes = [self._batch if size == "B" else self.outer.integers(int(size)) for size in shape]
+        sizes = [self._sizes[size] if isinstance(size, str) else self.outer.integers(size) for size in shape]
         expanded = self.outer.op("Expand", start, self.outer.op("Concat", *sizes, axis=0))
         self.carried.append(Carried(expanded, f"before/{key}", after, shape))
 
@@ -128,3 +152,8 @@ class Body:
             [declare(name, self.step.dtype, shape) for name, shape in inputs],
             [helper.make_empty_tensor_value_info(value) for value in outputs],
         )
+
+
+def has_long_memory(graph: Graph) -> bool:
+    """Whether a line of the graph is as long as a run, if that is shorter."""
+    return any(edge.delay > SHORT for edge in graph.edges)

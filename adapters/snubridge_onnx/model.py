@@ -27,13 +27,14 @@ from snubridge.ir.document import describe, to_json
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Output, Unit
 from snubridge.ir.numbers import NUMBERS, Array
-from snubridge_onnx.body import Body
+from snubridge_onnx.body import Body, has_long_memory
 from snubridge_onnx.builder import Builder, Value, declare, tensor
 from snubridge_onnx.operators import OVER_TIME
 
 OPSET, IR_VERSION = 17, 8
-LAYOUT = "1"
-"""To be raised by whatever changes the model of a graph: a reader tells an older file from an altered one by it."""
+LAYOUTS = (LAYOUT, LAYOUT_OF_LONG_DELAYS) = ("1", "2")
+"""To be raised by whatever changes the model of a graph: a reader tells an older file from an altered one by it.
+Layout 2 differs from 1 in delays above 64 steps, of which a run keeps no more than it has steps."""
 LENGTHS = "run/lengths"
 PARAMETERS = "parameters/"
 
@@ -70,11 +71,16 @@ def build(graph: Graph, precision: str, *, states: bool = False) -> onnx.ModelPr
     properties = {
         "": to_json(document),
         ".digest": digest(document, arrays),
-        ".layout": LAYOUT,
+        ".layout": layout(graph),
         ".precision": precision,
     }
     helper.set_model_props(model, {f"snubridge{key}": value for key, value in properties.items()})
     return model
+
+
+def layout(graph: Graph) -> str:
+    """The layout of a graph's model."""
+    return LAYOUT_OF_LONG_DELAYS if has_long_memory(graph) else LAYOUT
 
 
 def serialize(model: onnx.ModelProto) -> bytes:

@@ -23,12 +23,14 @@ class Place:
     ``outer``       appends what is computed once a run
     ``step``        appends what is computed at every step
     ``parameters``  the node's arrays by field, in the format that the model computes in
+    ``received``    one sample of what the node receives
     ``shape``       one sample of the node's output
     """
 
     outer: Builder
     step: Builder
     parameters: Mapping[str, Value]
+    received: Shape
     shape: Shape
 
 
@@ -72,8 +74,7 @@ OPERATORS: Mapping[type[Node], Callable[[Any, Place, Value], Value]] = {
     AvgPool2d: avg_pool2d,
     SumPool2d: sum_pool2d,
 }
-FLOAT32_ONLY = (Conv2d, AvgPool2d, SumPool2d)
-"""ONNX Runtime has no float64 kernels for these."""
+"""In float32; ``windows.UNROLLED`` takes the place of what ONNX Runtime lacks in float64."""
 
 
 def unit(node: Unit, at: Place, s: Value, y: Value | None, drive: Value) -> tuple[Value, Value, Value]:

@@ -20,7 +20,7 @@ from snubridge.ir.numbers import NUMBERS, Array
 from snubridge.ir.rules import validate
 from snubridge_onnx.adapter import OnnxAdapter, refusals
 from snubridge_onnx.builder import element_type
-from snubridge_onnx.model import LAYOUT, PARAMETERS, build, serialize
+from snubridge_onnx.model import LAYOUTS, PARAMETERS, build, layout, serialize
 
 
 def read(source: StrPath | bytes | onnx.ModelProto) -> Graph:
@@ -33,7 +33,7 @@ def read(source: StrPath | bytes | onnx.ModelProto) -> Graph:
     data = _bytes(source)
     try:
         model = onnx.ModelProto.FromString(data)
-        graph, precision = _describe(model)
+        graph, precision, written = _describe(model)
     except BadFile as error:
         raise BadFile(f"{place}: {error}") from None
     except (DecodeError, ValueError, TypeError, KeyError) as error:
@@ -43,11 +43,14 @@ def read(source: StrPath | bytes | onnx.ModelProto) -> Graph:
     except InvalidGraph as error:
         raise InvalidGraphFile(place, error.breaches) from None
     try:
-        reasons = (*OnnxAdapter.support.reasons(graph), *refusals(graph, wide_enough("onnx", graph, precision)))
+        wide_enough("onnx", graph, precision)
+        reasons = (*OnnxAdapter.support.reasons(graph), *refusals(graph))
     except Unsupported as error:
         reasons = error.reasons
     if reasons:
         raise BadFile(f"{place}: this graph has no such model: {reasons[0]}")
+    if written != layout(graph):
+        raise BadFile(f"{place}: {_other_layout(written, f'such a graph in layout {layout(graph)}')}")
     expected = build(graph, precision)
     if serialize(expected) != data:
         raise BadFile(f"{place}: altered after it was written: {first_difference(model, expected)}")
@@ -64,19 +67,17 @@ def _bytes(source: Any) -> bytes:
     raise BadInput(f"source: a {type(source).__name__}; give a path, bytes or an onnx.ModelProto")
 
 
-def _describe(model: onnx.ModelProto) -> tuple[Graph, str]:
-    """The graph that the metadata and the initializers describe, not yet validated, and the precision."""
+def _describe(model: onnx.ModelProto) -> tuple[Graph, str, str]:
+    """The graph that the metadata and the initializers describe, not yet validated, the precision and the layout."""
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if "snubridge" not in properties:
         raise BadFile(
             "an ONNX model without a snubridge graph: only what snubridge exported can be read back, "
             "for an operator graph alone does not say which nodes are units"
         )
-    layout = properties.get("snubridge.layout")
-    if layout != LAYOUT:
-        raise BadFile(
-            f"written in layout {layout!r:.40}; this snubridge reads {LAYOUT}: read it with the one that wrote it"
-        )
+    written = properties.get("snubridge.layout", "")
+    if written not in LAYOUTS:
+        raise BadFile(_other_layout(written, " and ".join(LAYOUTS)))
     document = from_json(properties["snubridge"])
     precision = properties.get("snubridge.precision", "")
     if precision not in NUMBERS:
@@ -86,7 +87,11 @@ def _describe(model: onnx.ModelProto) -> tuple[Graph, str]:
         for tensor in model.graph.initializer
         if tensor.name.startswith(PARAMETERS)
     }
-    return restore(document, arrays), precision
+    return restore(document, arrays), precision, written
+
+
+def _other_layout(written: str, known: str) -> str:
+    return f"written in layout {written!r:.40}; this snubridge reads {known}: read it with the one that wrote it"
 
 
 def _array(tensor: onnx.TensorProto) -> Array:

@@ -41,7 +41,8 @@ class PcmProgram:
     def facts(self) -> Mapping[str, int]:
         """How many devices and crossbars the network takes."""
         hardware = self._hardware()
-        return MappingProxyType({"devices": hardware["devices"], "crossbars": len(hardware["crossbars"])})
+        crossbars = sum(entry["crossbars"] for entry in hardware["crossbars"])
+        return MappingProxyType({"devices": hardware["devices"], "crossbars": crossbars})
 
     def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
         """Run the twin on the folder; see ``snubridge.simulate`` for the arguments."""

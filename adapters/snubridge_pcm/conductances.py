@@ -41,8 +41,8 @@ class Pairs:
 
 
 def encode(weight: Array, g_max_uS: float) -> Pairs:
-    """The pairs of a weight (out, in); ``losses`` tells whether all of it comes back."""
-    columns = weight.astype(np.float64).T
+    """The pairs of a weight (out, ...), whose other axes are rows; ``losses`` tells whether all of it comes back."""
+    columns = weight.reshape(len(weight), -1).astype(np.float64).T
     mantissa, exponent = np.frexp(np.abs(columns).max(axis=0))
     limit_mantissa, limit_exponent = math.frexp(g_max_uS)
     power = np.where(mantissa == 0, 0, exponent - limit_exponent + (mantissa > limit_mantissa))
@@ -64,6 +64,7 @@ def decode(pairs: Pairs, dtype: np.dtype[np.floating]) -> Array:
 
 def losses(weight: Array, pairs: Pairs, g_max_uS: float) -> Iterator[str]:
     """Every column with weights that its pairs do not carry exactly, or that no device can."""
+    shape, weight = weight.shape, weight.reshape(len(weight), -1)
     decoded = decode(pairs, weight.dtype)
     unequal = (decoded != weight) | (np.signbit(decoded) != np.signbit(weight))
     carried = np.maximum(pairs.G_plus_uS, pairs.G_minus_uS).T
@@ -71,8 +72,9 @@ def losses(weight: Array, pairs: Pairs, g_max_uS: float) -> Iterator[str]:
     for column in np.flatnonzero(lost.any(axis=1)):
         row = np.flatnonzero(lost[column])[0]
         largest = np.abs(weight[column]).max()
+        place = ", ".join(map(str, (column, *np.unravel_index(row, shape[1:]))))
         yield (
-            f"weight[{column}, {row}] = {weight[column, row]} does not come back from a conductance of at most "
+            f"weight[{place}] = {weight[column, row]} does not come back from a conductance of at most "
             f"{g_max_uS} uS, {largest} being the largest weight of its column ({int(lost[column].sum())} such weights "
             "in the column): narrow the range of the weights"
         )

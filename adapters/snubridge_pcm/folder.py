@@ -18,8 +18,8 @@ from snubridge.ir.document import from_json, to_json
 from snubridge.ir.file import StrPath
 from snubridge.ir.numbers import Array
 from snubridge_pcm.archive import pack, unpack
-from snubridge_pcm.description import FORMAT, Arrays, Document
-from snubridge_pcm.form import HARDWARE, demand
+from snubridge_pcm.description import NAME, Arrays, Document
+from snubridge_pcm.versions import demand_form, demand_version, upgrade
 
 HARDWARE_JSON, ARRAYS_NPZ = "hardware.json", "arrays.npz"
 MAX_JSON_BYTES = 2**26
@@ -65,8 +65,7 @@ def _opened(data: bytes) -> Document:
     document = from_json(data)
     if not isinstance(document, dict) or not isinstance(document.get("format"), dict):
         raise BadFile("no hardware description")
-    if document["format"] != FORMAT:
-        raise BadFile(f"format {document['format']!r:.100}; this snubridge reads {FORMAT}: install a newer one")
+    version = demand_version(document["format"])
     try:
         canonical = to_json(document).encode()
     except (ValueError, RecursionError):  # a number beyond float64, or nesting that only reading endures
@@ -74,10 +73,10 @@ def _opened(data: bytes) -> Document:
     if data != canonical:
         at = next((i for i, (a, b) in enumerate(zip(data, canonical, strict=False)) if a != b), len(canonical))
         raise BadFile(f"not in canonical form from byte {at} on")
-    demand(document, HARDWARE, "$")
+    demand_form(document, version)
     if _digest({key: value for key, value in document.items() if key != "sha256"}) != document["sha256"]:
         raise BadFile("its contents have another SHA-256 than it states")
-    return document
+    return upgrade(document, version)
 
 
 def _names(folder: Path) -> list[str]:
@@ -152,7 +151,7 @@ def _is_ours(folder: Path) -> bool:
     except BadFile:
         return False
     form = document.get("format") if isinstance(document, dict) else None
-    return isinstance(form, dict) and form.get("name") == FORMAT["name"]
+    return isinstance(form, dict) and form.get("name") == NAME
 
 
 def _remove(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from snubridge.errors import BadFile
 
 LARGEST = 2**53  # of integers, so that every reader of JSON reads the same one
+MOST_AXES = 62  # of a sample: with time and batch, as many as numpy has
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,24 @@ class Each:
     form: Any
 
 
+@dataclass(frozen=True)
+class Axes:
+    """The sizes of some axes: a short list of integers, whose product is no work."""
+
+    most: int
+
+
+@dataclass(frozen=True)
+class Optional:
+    """None, or a value of a form."""
+
+    form: Any
+
+
+SHAPE = Axes(MOST_AXES + 2)
+WINDOW = {"kernel": Axes(2), "stride": Axes(2), "padding": Axes(2)}
 FUNCTION = Each(str | float | bool)  # {"kind": ..., and its parameters}
-HARDWARE = {
+HARDWARE: dict[str, Any] = {
     "format": {"name": str, "version": int},
     "sha256": str,  # of the canonical JSON without this key
     "mode": str,
@@ -30,7 +47,7 @@ HARDWARE = {
     "inputs": [
         {
             "node": str,
-            "shape": [int],
+            "shape": SHAPE,
             "low": float | None,
             "high": float | None,
             "fraction_bits": int | None,
@@ -40,21 +57,25 @@ HARDWARE = {
         {
             "id": str,
             "node": str,
-            "shape": [int],
+            "shape": SHAPE,
+            "crossbars": int,
             "rows": int,
             "columns": int,
             "devices": int,
+            "uses_per_step": int,
+            "window": Optional(WINDOW | {"dilation": Axes(2)}),
             "G_plus_uS": str,
             "G_minus_uS": str,
             "column_scale_per_uS": str,
             "bias": str | None,
         }
     ],
-    "reshapes": [{"node": str, "shape": [int]}],
+    "pools": [{"node": str, "shape": SHAPE, "operation": str, "window": WINDOW}],
+    "reshapes": [{"node": str, "shape": SHAPE}],
     "neurons": [
         {
             "node": str,
-            "shape": [int],
+            "shape": SHAPE,
             "size": int,
             "decay": str,
             "threshold": str,
@@ -64,12 +85,12 @@ HARDWARE = {
             "h": FUNCTION,
         }
     ],
-    "outputs": [{"node": str, "shape": [int], "over_time": str | None}],
+    "outputs": [{"node": str, "shape": SHAPE, "over_time": str | None}],
     "routing": [{"from": str, "to": str, "delay_steps": int}],
     "schedule": [str],  # the order in which one step evaluates the nodes
     "source": {"nodes": [str], "metadata": Each(object)},
     "archive": {"file": str, "bytes": int, "sha256": str},
-    "arrays": Each({"dtype": str, "shape": [int], "sha256": str}),
+    "arrays": Each({"dtype": str, "shape": SHAPE, "sha256": str}),
 }
 
 
@@ -86,6 +107,13 @@ def demand(value: Any, form: Any, place: str) -> None:
             raise BadFile(f"{place}: found a {type(value).__name__}; needed an object")
         for key, part in value.items():
             demand(part, form.form, f"{place}.{key:.80}")
+    elif isinstance(form, Axes):
+        if isinstance(value, list) and len(value) > form.most:
+            raise BadFile(f"{place}: found {len(value)} sizes; needed at most {form.most}")
+        demand(value, [int], place)
+    elif isinstance(form, Optional):
+        if value is not None:
+            demand(value, form.form, place)
     elif isinstance(form, list):
         if not isinstance(value, list):
             raise BadFile(f"{place}: found a {type(value).__name__}; needed a list")

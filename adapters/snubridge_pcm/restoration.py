@@ -7,6 +7,7 @@ size, count and conductance at once, whoever computed the hashes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -16,11 +17,11 @@ import numpy as np
 from snubridge.errors import BadFile, Unsupported
 from snubridge.ir.document import to_json
 from snubridge.ir.graph import Edge, Graph
-from snubridge.ir.nodes import Flatten, Input, Linear, Node, Output, Unit
+from snubridge.ir.nodes import Conv2d, Flatten, Input, Linear, Node, Output, Pair, Unit
 from snubridge.ir.numbers import NUMBERS, Array
 from snubridge.ir.rules import validate
 from snubridge_pcm.conductances import Pairs, check, decode, is_full_scale
-from snubridge_pcm.description import RESETS, Document, G, H, describe
+from snubridge_pcm.description import POOLS, RESETS, Document, G, H, describe
 
 
 def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
@@ -36,7 +37,7 @@ def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
             nodes[entry["node"]] = node_of(document, entry, arrays, place)
     names = document["source"]["nodes"]
     if sorted(names) != sorted(nodes):
-        raise BadFile("source.nodes: not the names of all inputs, crossbars, reshapes, neurons and outputs")
+        raise BadFile("source.nodes: not the names of all inputs, crossbars, pools, reshapes, neurons and outputs")
     numbers = _known(NUMBERS, document["numbers"], "numbers")()
     edges = [Edge(route["from"], route["to"], route["delay_steps"]) for route in document["routing"]]
     graph = Graph(
@@ -61,14 +62,39 @@ def _read_input(document: Document, entry: Document, arrays: Mapping[str, Array]
 
 def _read_crossbar(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
     pairs = Pairs(**{field.name: _array(arrays, entry[field.name], place) for field in fields(Pairs)})
-    size = (entry["rows"], entry["columns"])
+    size = (entry["rows"], entry["crossbars"] * entry["columns"])
     found = [array.shape for array in vars(pairs).values()]
     if found != [size, size, size[1:]] or any(array.dtype != np.float64 for array in vars(pairs).values()):
-        raise BadFile(f"{place}: arrays of shapes {found}; needed float64 for {size} rows and columns")
-    g_max_uS = document["device"]["g_max_uS"]
-    check(pairs, g_max_uS, place)
+        needed = f"{size[0]} rows and {entry['crossbars']} times {entry['columns']} columns"
+        raise BadFile(f"{place}: arrays of shapes {found}; needed float64 for {needed}")
+    check(pairs, document["device"]["g_max_uS"], place)
     weight = decode(pairs, _known(NUMBERS, document["numbers"], "numbers").dtype)
-    return Linear(weight, None if entry["bias"] is None else _array(arrays, entry["bias"], place))
+    bias = None if entry["bias"] is None else _array(arrays, entry["bias"], place)
+    if entry["window"] is None:
+        return Linear(weight, bias)
+    window = _window(entry, place)
+    kernel = window["kernel"]
+    values = math.prod(kernel)
+    if not values or entry["rows"] % values or not entry["crossbars"]:
+        raise BadFile(f"{place}: {entry['rows']} rows of {entry['crossbars']} crossbars for windows of {kernel}")
+    filters = weight.reshape(len(weight), -1, *kernel)
+    return Conv2d(filters, bias, window["stride"], window["padding"], window["dilation"], entry["crossbars"])
+
+
+def _read_pool(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
+    pool = _known({name: kind for kind, name in POOLS.items()}, entry["operation"], f"{place}.operation")
+    window = _window(entry, place)
+    node: Node = pool(window["kernel"], window["stride"], window["padding"])
+    return node
+
+
+def _window(entry: Document, place: str) -> dict[str, Pair]:
+    """Kernel, stride, padding and, of a crossbar, dilation, each for height and width."""
+    window: dict[str, Pair] = {name: tuple(pair) for name, pair in entry["window"].items()}
+    for name, pair in window.items():
+        if len(pair) != 2:
+            raise BadFile(f"{place}.window.{name}: found {list(pair)!s:.60}; needed height and width")
+    return window
 
 
 def _read_reshape(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
@@ -94,6 +120,7 @@ def _read_output(document: Document, entry: Document, arrays: Mapping[str, Array
 READ: dict[str, Callable[[Document, Document, Mapping[str, Array], str], Node]] = {
     "inputs": _read_input,
     "crossbars": _read_crossbar,
+    "pools": _read_pool,
     "reshapes": _read_reshape,
     "neurons": _read_neurons,
     "outputs": _read_output,
