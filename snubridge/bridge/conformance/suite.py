@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from snubridge.bridge.conformance.zoo import ZOO
 from snubridge.bridge.lowering import lower
 from snubridge.errors import BadInput, Unsupported
 from snubridge.exactness import ErrorModel, smallest_margin
-from snubridge.ir.graph import Graph
-from snubridge.ir.nodes import Unit
+from snubridge.ir.graph import Edge, Graph
+from snubridge.ir.nodes import Input, Linear, Node, Output, Unit
 from snubridge.ir.numbers import NUMBERS
 from snubridge.reference.trace import Trace
 
@@ -223,6 +224,14 @@ class AdapterConformance:
         assert isinstance(program.rounding, ErrorModel)
         assert program.rounding.precision in NUMBERS
         assert isinstance(program, Program)
+
+    def test_an_overflow_is_an_error(self, no_reference: None) -> None:
+        """A value that no float can hold is ``BadInput``, not a silent infinity."""
+        nodes: dict[str, Node] = {"in": Input((1,)), **{f"w{i}": Linear([[1e38]]) for i in range(9)}, "out": Output()}
+        edges = [Edge(source, target) for source, target in itertools.pairwise(nodes)]
+        program = self.lowered(Case("overflow", Graph(nodes, edges), np.full((1, 1, 1), 1e38)))
+        with pytest.raises(BadInput, match="overflow"):
+            program.run(np.full((1, 1, 1), 1e38))
 
     def test_an_unknown_option_is_refused(self) -> None:
         """``lower`` takes its options by keyword, and only those that it has."""

@@ -315,7 +315,7 @@ PORTS: tuple[Case, ...] = (
             "s": RELAY,
             "y": Output(),
             "input": RELAY,
-            "lengths": Output("sum"),
+            "lengths": Output(),
             "a.b.npy": Output(),
         },
         [
@@ -336,7 +336,7 @@ PORTS: tuple[Case, ...] = (
         ],
         {"class": [1, 1, 1, 0]},
         spikes={"a-b": [1, 0, 1, 0], "0": [1, 0, 1, 0], "N": [0, 1, 0, 1]},
-        outputs={"y": [0, 1, 0, 1], "lengths": [2], "a.b.npy": [1, 0, 1, 0]},
+        outputs={"y": [0, 1, 0, 1], "lengths": [0, 1, 0, 1], "a.b.npy": [1, 0, 1, 0]},
     ),
     wired(
         "nodes_in_any_order",

@@ -54,4 +54,13 @@ READ_OUTS: tuple[Case, ...] = (
         [[-1, 2]],
         outputs={"a": [-1, 2], "b": [-1, 2], "c": [-1, 2]},
     ),
+    wired(
+        "an_input_called_lengths",
+        "Names that a run has for itself are free for nodes.",
+        {"lengths": Input((1,)), "inputs": Unit(0.0, 0.5), "outputs": Output("sum")},
+        [("lengths", "inputs"), ("inputs", "outputs")],
+        {"lengths": [[[1], [1]], [[0], [1]], [[1], [1]]]},
+        lengths=(3, 1),
+        outputs={"outputs": [2, 1]},
+    ),
 )
