@@ -1,0 +1,226 @@
+"""How far any engine's value may be from the reference's, node by node, while both spike alike.
+
+A value travels as the sum that it is: its terms are not rounded before something needs the number, so one bound
+covers every order in which an engine may add them, across all the Linears that feed one unit.
+
+    |engine - reference|  <=  error + (gamma_n + gamma'_n) (magnitude + error) + lost        gamma_n = n u / (1 - n u)
+
+gamma' being that of the reference's own float64. The last two terms vanish where the sum is exact: error is 0, all
+terms are multiples of 2^grid, not below the format's range, and magnitude <= 2^(grid + significand).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snubridge.exactness.error_model import FORMATS, ErrorModel
+from snubridge.exactness.grids import ZERO, Exponents, fits, lowest_bit
+from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Linear, Node, Output, SumPool2d
+from snubridge.ir.numbers import Array
+from snubridge.reference.operators import OPERATORS
+
+INFLATE = 1 + 2.0**-30
+"""Covers what the bounds lose in their own float64: sums of up to 2^20 terms, and a few products."""
+NO_GRID = -(2**20)
+"""The grid of what is on none."""
+
+
+class Bounded(NamedTuple):
+    """What a node puts out at one step, (B, *shape), and what is known of any engine's value.
+
+    ``value``      the reference's
+    ``error``      what the terms inherit; 0 where they are the engine's very own
+    ``magnitude``  the sum of the terms' magnitudes
+    ``roundings``  (B,): through how many roundings a term may go until the sum is formed
+    ``lost``       what underflow may take from the sum
+    ``grid``       all terms are multiples of 2^grid; ``NO_GRID`` where nothing is known
+    """
+
+    value: Array
+    error: Array
+    magnitude: Array
+    roundings: Array
+    lost: Array
+    grid: Exponents
+
+    @classmethod
+    def of_numbers(cls, value: Array, error: Array, grid: Exponents) -> Bounded:
+        """Numbers of the engine's own: sums that are formed."""
+        nothing = np.zeros(len(value))
+        return cls(value, error, np.abs(value) + error, nothing, np.zeros(()), grid)
+
+    def __add__(self, other: Bounded) -> Bounded:  # type: ignore[override]  # a sum of values, not of tuples
+        return Bounded(
+            self.value + other.value,
+            self.error + other.error,
+            self.magnitude + other.magnitude,
+            self.roundings + other.roundings + 1,
+            self.lost + other.lost,
+            np.minimum(self.grid, other.grid),
+        )
+
+
+def gamma(roundings: Array, unit: float) -> Array:
+    """n u / (1 - n u), infinite where that makes no sense."""
+    product = roundings * unit
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(product < 0.5, product / (1 - product), np.inf)
+
+
+def per_sample(values: Array, like: Array) -> Array:
+    """(B,) to (B, 1, ...), so that it spreads over (B, *shape)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def is_exact(total: Bounded, model: ErrorModel) -> NDArray[np.bool_]:
+    """Where the sum rounds nowhere, in whatever order it is formed."""
+    form = model.format
+    least = form.normal if model.flush else form.lowest
+    room = np.ldexp(1.0, np.clip(total.grid + form.significand, -1074, 1023))
+    exact: NDArray[np.bool_] = (total.error == 0) & (total.grid >= least) & (total.magnitude <= room)
+    return exact
+
+
+def formed(total: Bounded, model: ErrorModel) -> Array:
+    """The bound on the sum once it is a number."""
+    exact = is_exact(total, model)
+    if exact.all():
+        return np.zeros(total.value.shape)
+    rounded = gamma(total.roundings, model.format.unit) + gamma(total.roundings, FORMATS["float64"].unit)
+    bound = total.error + per_sample(rounded, total.value) * (total.magnitude + total.error) + total.lost
+    return np.where(exact, 0.0, bound * INFLATE)
+
+
+def rounding_of(parameter: Array, bits: int) -> Array:
+    """By how much, relative to it, a format of that many bits changes each float64 number: 0 where it fits."""
+    return np.where(fits(parameter, bits), 0.0, 2.0**-bits)
+
+
+@dataclass(frozen=True)
+class Stateless:
+    """A linear node with what its bounds need, computed once."""
+
+    node: Any
+    model: ErrorModel
+
+    @cached_property
+    def absolute(self) -> Any:
+        """The node with the magnitudes of its parameters, and no bias."""
+        if not isinstance(self.node, Linear | Conv2d):
+            return self.node
+        return self.node.replaced(weight=np.abs(self.node.weight.astype(np.float64)), bias=None)
+
+    @cached_property
+    def bias(self) -> Array | None:
+        """The bias in float64, so that it spreads over a sample."""
+        if not isinstance(self.node, Linear | Conv2d) or self.node.bias is None:
+            return None
+        bias = self.node.bias.astype(np.float64)
+        return bias[:, None, None] if isinstance(self.node, Conv2d) else bias
+
+    @cached_property
+    def _weight(self) -> Array:
+        return np.asarray(self.node.weight, dtype=np.float64)
+
+    @cached_property
+    def weight_error(self) -> float:
+        """The largest relative change of a weight."""
+        if not isinstance(self.node, Linear | Conv2d):
+            return 0.0
+        return self.model.weight_error + float(rounding_of(self._weight, self.model.format.factors).max())
+
+    @cached_property
+    def grid(self) -> Exponents:
+        """The grid of the weights of each output, so that it spreads over a sample."""
+        if not isinstance(self.node, Linear | Conv2d):
+            return np.zeros((), dtype=np.int64)
+        lowest = lowest_bit(self._weight).reshape(len(self._weight), -1).min(axis=1)
+        return lowest[:, None, None] if isinstance(self.node, Conv2d) else lowest
+
+    @cached_property
+    def bias_grid(self) -> Exponents:
+        """The grid of each bias."""
+        return np.full((), ZERO) if self.bias is None else lowest_bit(self.bias)
+
+    @cached_property
+    def _lost(self) -> float:
+        form = self.model.format
+        return 2.0**form.normal if self.model.flush else 2.0 ** max(form.lowest - 1, -1074)
+
+    def __call__(self, x: Bounded) -> Bounded:
+        """What the node makes of what it receives: a sum of more terms."""
+        node, absolute = self.node, self.absolute
+        if isinstance(node, Flatten | Output):
+            return _reshaped(node, x)
+        operate = OPERATORS[type(node)]
+        value, magnitude = operate(node, x.value), operate(absolute, x.magnitude)
+        error = operate(absolute, x.error) * INFLATE if x.error.any() else np.zeros(value.shape)
+        terms = _terms(node, x)
+        grid = np.broadcast_to(_least(node, x, self.model) + self.grid, value.shape)
+        factor_error = self.weight_error + _factor_error(x, self.model)
+        if factor_error:
+            error = error + factor_error * (1 + factor_error) * (magnitude + error) * INFLATE
+            grid = np.full(value.shape, NO_GRID)
+        lost = operate(absolute, np.broadcast_to(x.lost, x.value.shape)) if np.any(x.lost) else np.zeros(())
+        lost = lost + per_sample(terms, value) * self._lost
+        roundings = x.roundings + terms
+        if isinstance(node, AvgPool2d):
+            grid, roundings = _divided(node, grid, roundings)
+        if self.bias is not None:
+            bias_error = self.model.weight_error + rounding_of(self.bias, self.model.format.significand)
+            error = error + bias_error * np.abs(self.bias)
+            magnitude = magnitude + np.abs(self.bias)
+            grid = np.minimum(grid, np.where(bias_error == 0, self.bias_grid, NO_GRID))
+            roundings = roundings + 1
+        return Bounded(value, error, magnitude, roundings, lost, grid)
+
+
+def _reshaped(node: Node, x: Bounded) -> Bounded:
+    def turn(part: Array) -> Array:
+        return OPERATORS[type(node)](node, np.broadcast_to(part, x.value.shape))
+
+    return Bounded(turn(x.value), turn(x.error), turn(x.magnitude), x.roundings, turn(x.lost), turn(x.grid))
+
+
+def _terms(node: Any, x: Bounded) -> Array:
+    """(B,): how many products one output sums at most; a product with 0 is exact and changes no sum."""
+    if isinstance(node, Linear):
+        counts = np.count_nonzero(x.magnitude, axis=-1).reshape(len(x.value), -1)
+        return counts.max(axis=1).astype(np.float64)
+    window = node.weight[0].size if isinstance(node, Conv2d) else node.kernel_size[0] * node.kernel_size[1]
+    return np.full(len(x.value), float(window))
+
+
+def _least(node: Any, x: Bounded, model: ErrorModel) -> Exponents:
+    """The grid of what is received: of each place for a Linear, of the whole sample for windows."""
+    axes = -1 if isinstance(node, Linear) else tuple(range(1, x.value.ndim))
+    settled = np.where(is_exact(x, model), x.grid, NO_GRID) if x.roundings.any() or x.error.any() else x.grid
+    spread = np.broadcast_to(np.where(x.magnitude == 0, ZERO, settled), x.value.shape)
+    return np.asarray(spread.min(axis=axes, keepdims=True))
+
+
+def _factor_error(x: Bounded, model: ErrorModel) -> float:
+    """By how much an engine may round what it multiplies, where that takes fewer bits than its sums."""
+    form = model.format
+    narrow = form.factors < form.significand and not fits(x.value, form.factors).all()
+    return 2.0**-form.factors if narrow or (form.factors < form.significand and x.error.any()) else 0.0
+
+
+def _divided(node: AvgPool2d, grid: Exponents, roundings: Array) -> tuple[Exponents, Array]:
+    """An average divides its sum: exactly by a power of two, else with one rounding more."""
+    window = node.kernel_size[0] * node.kernel_size[1]
+    power = window.bit_length() - 1
+    if window == 1 << power:
+        return grid - power, roundings
+    return np.full(grid.shape, NO_GRID), roundings + 1
+
+
+STATELESS: Mapping[type[Node], Callable[[Any, ErrorModel], Stateless]] = dict.fromkeys(
+    (Linear, Conv2d, AvgPool2d, SumPool2d, Flatten, Output), Stateless
+)
