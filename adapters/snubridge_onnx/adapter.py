@@ -66,8 +66,11 @@ class OnnxAdapter:
         """The graph as an ONNX model."""
         if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
             raise BadInput(f"onnx: batch={batch!r}; give a number of samples, at least 1, or None")
-        chosen = wide_enough(self.name, graph, precision)
         limit = upper_limit(self.name, "max_unrolled", max_unrolled)
+        try:
+            chosen = wide_enough(self.name, graph, precision)
+        except Unsupported as error:
+            raise Unsupported(self.name, (*error.reasons, *refusals(graph))) from None
         sizes = unrolled(graph, chosen)
         reasons = (*refusals(graph), *oversize(sizes, "max_unrolled", limit, "values"))
         if reasons:

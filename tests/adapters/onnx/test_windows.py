@@ -11,22 +11,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import snubridge as sb
-from tests.adapters.onnx.models import BOTH, check_alike, dyadic, read
-
-
-def convolutional() -> sb.Graph:
-    nodes = {
-        "in": sb.Input((4, 6, 7)),
-        "conv": sb.Conv2d(dyadic((6, 2, 3, 2), 1), dyadic((6,), 2), (2, 1), (1, 2), (1, 2), groups=2),
-        "spiking": sb.Unit(1.0, 0.5),
-        "mean": sb.AvgPool2d((2, 4), (1, 2), (1, 1)),
-        "sum": sb.SumPool2d(2, 1, 1),
-        "flat": sb.Flatten(),
-        "pooled": sb.Output(),
-        "summed": sb.Output(),
-    }
-    chain = [("in", "conv"), ("conv", "spiking"), ("spiking", "mean"), ("mean", "flat"), ("flat", "pooled")]
-    return sb.Graph(nodes, [sb.Edge(*ends) for ends in [*chain, ("spiking", "sum"), ("sum", "summed")]])
+from tests.adapters.onnx.models import BOTH, check_alike, convolutional, dyadic, read
 
 
 def windowed(node: Any, shape: tuple[int, ...] = (1, 3, 3)) -> sb.Graph:
