@@ -171,13 +171,21 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 def results(session: Any, run: Run) -> dict[str, Array]:
-    """All outputs of the model by name; ``BadInput`` where a value has left the range of its format."""
+    """All outputs of the model by name; ``BadInput`` where memory or the range of a format does not suffice."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+
     from snubridge_onnx.model import LENGTHS
 
     names = [value.name for value in session.get_outputs()]
     given = {**run.inputs, LENGTHS: run.lengths}
     feeds = {value.name: given[value.name] for value in session.get_inputs()}
-    found = dict(zip(names, session.run(names, feeds), strict=True))
+    try:
+        found = dict(zip(names, session.run(names, feeds), strict=True))
+    except (Fail, RuntimeException) as error:
+        if "alloc" not in str(error):
+            raise
+        size = f"{run.steps} steps of {run.samples} samples"
+        raise BadInput(f"ONNX Runtime has not enough memory for {size}: pass fewer samples at a time") from None
     for name, values in found.items():
         if not np.isfinite(values).all():
             raise BadInput(f"{name} overflows {values.dtype} on ONNX Runtime: scale the weights or the inputs down")
