@@ -41,17 +41,18 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**31 - 2**24
 """Of parameters: a model ends at 2 GiB, and 16 MiB are left for its nodes and its document."""
 MAX_UNROLLED = 10_000_000
+"""Values of a node, 80 MB in float64: what fits everywhere for a few samples at once."""
 LARGEST_SETTING = 2**31 - 1
-"""Of a stride, padding or dilation, so that places in a padded sample fit the runtime's integers."""
+"""Of a kernel, stride, padding or dilation, so that places in a padded sample fit the runtime's integers."""
 
 
 class OnnxAdapter:
     """Lowers to ONNX (opset 17, IR 8) and runs on ONNX Runtime's CPU provider, in one thread.
 
     Option ``precision``: "float32" or "float64", at least the graph's numbers, which are the default.
-    Option ``max_unrolled``: how many values a node may be unrolled to that the engine lacks: in float64 a convolution
-    or a pool becomes the matrix of its windows, for each sample, and in float32 the sum over windows a kernel of
-    ones. ``program.facts["unrolled"]`` states the sum over all nodes.
+    Option ``max_unrolled``: the most values to which a node without a kernel of the runtime's own is unrolled. In
+    float64 a convolution or a pool becomes the matrix of its windows, for each sample; in float32 a sum over windows
+    becomes a convolution with ones. ``program.facts["unrolled"]`` states the sum over all such nodes.
     Option ``batch``: a hint at the batch size; the one layout that there is serves all, so it changes nothing yet.
     """
 
