@@ -187,6 +187,12 @@ def branching():
     return module_of(forward, a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4))
 
 
+def vector_for_a_weight():
+    net = nn.Sequential(torch.nn.Linear(4, 4))
+    net[0].weight = torch.nn.Parameter(torch.zeros(4))
+    return net
+
+
 class OwnCall(torch.nn.Sequential):
     """A module whose ``__call__`` does more than its ``forward``."""
 
@@ -309,6 +315,13 @@ REFUSED = {
     "shape": (lambda: nn.Sequential(torch.nn.Linear(4, 3), nn.Unit(5, learn_threshold=False)), "receives \\(3,\\)"),
     "network within": (lambda: nn.Sequential(nn.to_module(nn.capture(nn.SNU(4, 4), 4))), "capture it alone"),
     "dropout in training": (lambda: module_of(lambda self, x: dropout(x, 0.5)), "dropout cannot be captured"),
+    "a default of several values": (
+        lambda: module_of(lambda self, x, sizes=(1, 2): self.a(x), a=torch.nn.Linear(4, 4)),
+        "forward: the default of sizes is no single value",
+    ),
+    "any number of values": (lambda: module_of(lambda self, x, *more: x + more[0]), "the argument \\*more cannot be"),
+    "complex": (lambda: torch.nn.Linear(4, 4, dtype=torch.complex64), "unit: a parameter of type torch.complex64"),
+    "a vector for a weight": (vector_for_a_weight, "0: a parameter of shape \\(4,\\); one of 2 axes"),
     "half": (lambda: nn.SNU(4, 4).half(), "call .float\\(\\) or .double\\(\\)"),
     "mixed": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4).double()), "several or unknown types"),
     "batch first": (lambda: nn.Sequential(nn.SNU(4, 4), nn.SNU(4, 4, batch_first=True)), "differ in batch_first"),
@@ -462,6 +475,29 @@ def test_every_reason_comes_at_once():
 def test_a_wrong_input_shape_is_an_invalid_graph():
     with pytest.raises(sb.InvalidGraph, match="a last axis of 4"):
         nn.capture(nn.SNU(4, 4), 5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("stride", (0, 1), "node 0, stride: "),
+        ("groups", 0, "node 0, groups: "),
+        ("dilation", "ab", "node 0, dilation: "),
+    ],
+)
+def test_settings_that_make_no_sense_are_an_invalid_graph(field, value, expected):
+    conv = nn.Conv2d(2, 2, 3)
+    setattr(conv, field, value)
+    with pytest.raises(sb.InvalidGraph, match=expected):
+        nn.capture(nn.Sequential(conv), (2, 5, 5))
+
+
+def test_states_beside_named_values_are_passed_over():
+    def forward(self, x):
+        y, state = self.unit(x)
+        return {"y": y, "state": state, "pair": self.unit(y), "nothing": None}
+
+    assert list(nn.capture(module_of(forward, unit=nn.Unit(4)), 4).of_kind(sb.Output)) == ["y", "pair"]
 
 
 def test_a_convolution_of_another_image_is_an_invalid_graph():
