@@ -1,22 +1,36 @@
 # The end of every exported script: read inputs and parameters, run, write the trace. Imports numpy only,
 # since its source is appended to the engine module's (so no `from __future__` here).
 import hashlib
+import io
 import json
+import math
+import os
 import pathlib
+import struct
 import sys
+import tokenize
+import warnings
 import zipfile
 import zlib
 
 import numpy as np
 
+# What numpy and zipfile raise for one file or another that is no array.
+UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, OverflowError, RuntimeError, MemoryError, SyntaxError),
+    *(struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+
 
 def read_inputs(path, plan):
     """{input: (T, B, size) float64} from an .npy (one input) or .npz (by name), rounded to the network's numbers."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        loaded = loaded if isinstance(loaded, np.ndarray) else members(loaded)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise SystemExit(f"{path}: cannot be read as an .npy or .npz file: {error}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a header that is refused in the next moment
+            loaded = arrays_of(path)
+    except UNREADABLE as error:
+        cause = " ".join(ascii(str(error))[1:-1].split())
+        raise SystemExit(f"{path}: cannot be read as an .npy or .npz file: {cause:.200}") from None
     names = [entry["name"] for entry in plan["inputs"]]
     if isinstance(loaded, np.ndarray):
         loaded = {names[0]: loaded} if len(names) == 1 else {}
@@ -43,10 +57,43 @@ def read_inputs(path, plan):
     return arrays
 
 
-def members(archive):
+def arrays_of(path):
+    """The array of an .npy file, or {name: array} of an .npz file: nothing is unpickled, no size is believed."""
+    with pathlib.Path(path).open("rb") as stream:
+        start = stream.read(2)
+        data = start + (stream.read() if start in (b"PK", np.lib.format.MAGIC_PREFIX[:2]) else b"")
+    return members(data) if start == b"PK" else array_of(data)
+
+
+def members(data):
     """The arrays of an .npz by their exact names: NpzFile drops a trailing .npy, and may take one for another."""
-    names = archive.zip.namelist()
-    return {name.removesuffix(".npy"): np.lib.format.read_array(archive.zip.open(name)) for name in names}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = archive.infolist()
+        packed = [member for member in found if member.compress_type != zipfile.ZIP_STORED]
+        if len({member.filename for member in found}) < len(found):
+            raise ValueError("two arrays of one name")
+        if any(member.compress_type != zipfile.ZIP_DEFLATED for member in packed):
+            raise ValueError("packed in another way than numpy's")
+        if sum(member.file_size for member in found) > (max(100 * len(data), 2**25) if packed else len(data)):
+            raise ValueError("it unfolds to too many bytes: save it with numpy.savez")
+        return {member.filename.removesuffix(".npy"): array_of(archive.read(member)) for member in found}
+
+
+def array_of(data):
+    """The array of the bytes of an .npy file, which holds as many values as its header says."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of .npy")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, columns_first, dtype = read_header(stream)
+    start = stream.tell()
+    if dtype.hasobject or not dtype.itemsize or math.prod(shape) * dtype.itemsize != len(data) - start:
+        raise ValueError(f"{len(data) - start} bytes for the shape {shape!s:.60} of {dtype!s:.60}")
+    values = np.frombuffer(data, dtype, offset=start) if len(data) > start else np.empty(0, dtype)
+    if dtype.kind == "b" and (values.view(np.uint8) > 1).any():
+        raise ValueError("bytes that are no bool")
+    return values.reshape(shape, order="F" if columns_first else "C")
 
 
 def shaped(plan, recorded):
@@ -78,10 +125,20 @@ def main(run, parameters_sha256):
         raise SystemExit(f"{sys.argv[2]}: the folder does not exist; make it first")
     if hashlib.sha256(parameters.read_bytes()).hexdigest() != parameters_sha256:
         raise SystemExit(f"{parameters} was not exported with this script: export both anew")
-    with np.load(parameters, allow_pickle=False) as stored:
-        arrays = members(stored)
+    arrays = members(parameters.read_bytes())
     plan = json.loads(str(arrays.pop("plan")))
     inputs = read_inputs(sys.argv[1], plan)
     trace = shaped(plan, run(plan, arrays, inputs))
-    with pathlib.Path(sys.argv[2]).open("wb") as stream:  # a name of its own choice: numpy would append .npz
-        np.savez(stream, **trace)
+    stored = io.BytesIO()
+    np.savez(stored, **trace)
+    target = pathlib.Path(sys.argv[2]).resolve()
+    beside = target.with_name(f".{target.name[:60]}.{os.getpid()}.partial")
+    try:
+        if target.exists() and not target.is_file():
+            raise OSError("is no regular file")
+        beside.write_bytes(stored.getvalue())
+        beside.replace(target)  # whole, or not at all
+    except OSError as error:
+        raise SystemExit(f"{sys.argv[2]}: cannot be written: {error.strerror or error}") from None
+    finally:
+        beside.unlink(missing_ok=True)

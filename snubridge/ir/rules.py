@@ -227,7 +227,7 @@ def _reductions(graph: Graph) -> Iterator[Breach]:
             node.over_time is None or (isinstance(node.over_time, str) and node.over_time in REDUCTIONS)
         ):
             needed = f"None or one of {', '.join(REDUCTIONS)}"
-            yield Breach(f"{place}, over_time", shown(node.over_time), needed, "Fix the reduction.")
+            yield Breach(f"{place}, over_time", _shown(node.over_time), needed, "Fix the reduction.")
 
 
 def _edge_problem(graph: Graph, edge: Any) -> tuple[str, str, str] | None:
