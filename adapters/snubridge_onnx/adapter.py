@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, Run, Support, Trace, prepare, wide_enough
 from snubridge.errors import BadFile, BadInput, Unsupported
-from snubridge.ir.file import StrPath, write_atomically
+from snubridge.ir.disk import StrPath, checked_path, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
 from snubridge.ir.numbers import Array
@@ -123,7 +122,7 @@ class OnnxProgram:
 
     def save(self, path: StrPath) -> None:
         """Write the .onnx file: ``onnxruntime.InferenceSession(path).run(None, {"<input>": (T, B, ...)})``."""
-        if Path(path).suffix != ".onnx":
+        if checked_path(path).suffix != ".onnx":
             raise BadFile(f"{path}: a model's file ends in .onnx")
         write_atomically(path, self._bytes)
 

@@ -45,9 +45,8 @@ def read(path: StrPath) -> tuple[Document, dict[str, Array]]:
     try:
         names = _names(folder)
     except OSError as error:
-        aside = (
-            f"; a save was cut short, and the former folder is {formers[0]}" if (formers := _formers(folder)) else ""
-        )
+        formers = _formers(folder) if isinstance(error, FileNotFoundError) else []
+        aside = f"; a save was cut short, and the former folder is {formers[0]}" if formers else ""
         raise BadFile(f"{path}: cannot be read: {error.strerror or error}{aside}") from None
     if names != [ARRAYS_NPZ, HARDWARE_JSON]:
         raise BadFile(f"{path}: holds {', '.join(names)[:200]}; a .pcm folder holds {ARRAYS_NPZ} and {HARDWARE_JSON}")

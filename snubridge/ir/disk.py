@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import re
 import secrets
@@ -60,9 +61,11 @@ def opened(path: StrPath) -> Iterator[tuple[BinaryIO, int]]:
         raise BadFile(f"{path}: does not fit into memory") from None
 
 
-def read_bytes(path: StrPath) -> bytes:
-    """The whole file, or ``BadFile`` with the place and the cause."""
+def read_bytes(path: StrPath, most: float = math.inf) -> bytes:
+    """The whole file, or ``BadFile`` with the place and the cause; of more than ``most`` bytes, nothing is read."""
     with opened(path) as (stream, size):
+        if size > most:
+            raise BadFile(f"{path}: {size:,} bytes, above the {most:,} that are read")
         return stream.read(size)
 
 

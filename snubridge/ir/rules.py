@@ -300,8 +300,9 @@ def _shapes(graph: Graph) -> Iterator[Breach]:
 
 def _metadata(graph: Graph) -> Iterator[Breach]:
     try:
-        read = json.loads(json.dumps(graph.metadata, allow_nan=False))
-        if read != graph.metadata:
+        metadata = graph.metadata
+        read = json.loads(json.dumps(metadata, allow_nan=False))
+        if read != metadata:
             raise ValueError("keys that are no text, or tuples: JSON would change them")
         if not is_shallow(read, MAX_DEPTH // 2):
             raise ValueError(f"more than {MAX_DEPTH // 2} levels")
