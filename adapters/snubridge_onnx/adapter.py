@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from snubridge.bridge import (
     wide_enough,
 )
 from snubridge.errors import BadFile, BadInput, Unsupported
-from snubridge.ir.file import StrPath, write_atomically
+from snubridge.ir.disk import StrPath, checked_path, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import AvgPool2d, Conv2d, Output, SumPool2d, Unit
 from snubridge.ir.numbers import Array
@@ -156,7 +155,7 @@ class OnnxProgram:
 
     def save(self, path: StrPath) -> None:
         """Write the .onnx file: ``onnxruntime.InferenceSession(path).run(None, {"<input>": (T, B, ...)})``."""
-        if Path(path).suffix != ".onnx":
+        if checked_path(path).suffix != ".onnx":
             raise BadFile(f"{path}: a model's file ends in .onnx")
         write_atomically(path, self._bytes)
 
