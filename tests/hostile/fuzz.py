@@ -7,6 +7,7 @@ processor time and bounded memory, and nothing is written. A process of its own,
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -58,6 +59,8 @@ class Figures:
 
 def main() -> int:
     name, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    if name in ("brian2", "nengo"):  # before warnings are errors: both use at import what others have deprecated
+        importlib.import_module(name)
     warnings.simplefilter("error")
     ignored: list[str] = []  # what Python would only print, such as a warning of a file that is left open
     sys.unraisablehook = lambda found: ignored.append(repr(found.exc_value))

@@ -169,6 +169,44 @@ def _pcm_mutated(rng: Generator, files: Files) -> Files:
     return {"hardware.json": text.encode("utf-8", "surrogatepass"), "arrays.npz": arrays}
 
 
+def _pairs(engine: str) -> Callable[[Path], list[Path]]:
+    """Folders with a script and its parameters."""
+
+    def bases(folder: Path) -> list[Path]:
+        for name, graph in graphs().items():
+            (folder / f"{name}.pair").mkdir()
+            sb.export(graph, engine, dt=0.5).save(folder / f"{name}.pair/net.py")
+        return [folder / f"{name}.pair" for name in graphs()]
+
+    return bases
+
+
+def _pair_mutated(rng: Generator, files: Files) -> Files:
+    """Parameters changed, and the script made to hold their hash."""
+    before = files["net.npz"]
+    with np.load(io.BytesIO(before)) as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    choice = rng.choice(["plan", "export", "graph", "archive"])
+    if choice == "archive":
+        after = npz_mutated(rng, before)
+    else:
+        if choice == "graph":
+            arrays["graph"] = np.frombuffer(safetensors_mutated(rng, arrays["graph"].tobytes()), dtype=np.uint8)
+        else:
+            text = json_mutated(rng, json.loads(str(arrays[choice])))
+            arrays[choice] = np.array(text.encode("utf-8", "replace").decode())
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)
+        after = stream.getvalue()
+    seals = [hashlib.sha256(data).hexdigest().encode() for data in (before, after)]
+    return {"net.py": files["net.py"].replace(*seals), "net.npz": after}
+
+
+def _pair_reader(engine: str) -> Reader:
+    read = adapter(engine).read  # type: ignore[attr-defined]  # optional in the contract
+    return Reader(".pair", _pairs(engine), lambda path: read(path / "net.py"), _pair_mutated, sealed=True)
+
+
 def _script_reader() -> Callable[[Path], Any]:
     plan = {
         "numbers": "float32",
@@ -207,6 +245,8 @@ def table() -> dict[str, Reader]:
         ),
         "trace": Reader(".npz", _traces, sb.Trace.load, _one(npz_mutated)),
         "inputs": Reader(".npx", _arrays, archive.read, _one(_numpy_mutated)),
+        "brian2": _pair_reader("brian2"),
+        "nengo": _pair_reader("nengo"),
         "script": Reader(".npx", _arrays, _script_reader(), _one(_numpy_mutated), error=SystemExit),
     }
 

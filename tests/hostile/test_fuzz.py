@@ -20,7 +20,7 @@ ACCEPTED = ("accepted", "accepted, equal", "accepted, another graph")
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory as Linux tells it")
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("reader", ["graph", "onnx", "pcm", "trace", "inputs", "script"])
+@pytest.mark.parametrize("reader", ["graph", "onnx", "pcm", "brian2", "nengo", "trace", "inputs", "script"])
 def test_mutated_files_are_valid_or_refused_in_one_line(reader, record_property):
     command = [sys.executable, str(SCRIPT), reader, COUNT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
