@@ -460,9 +460,13 @@ def test_every_reason_comes_at_once_of_images_too():
         nn.AvgPool2d(2, 2, 1, ceil_mode=True, count_include_pad=False),
         nn.BatchNorm2d(2, track_running_stats=False),
     )
+    net = module_of(lambda self, x: (self.net(x), self.small(x)), net=net, small=nn.AvgPool2d(9))
     with pytest.raises(sb.Unsupported) as caught:
         nn.capture(net, (2, 5, 5))
-    assert [reason.split(":")[0] for reason in caught.value.reasons] == ["0", "1", "1", "2", "3", "3", "4"]
+    assert [reason.split(":")[0] for reason in caught.value.reasons] == [
+        *("net.0", "net.1", "net.1", "net.2", "net.3", "net.3", "net.4"),
+        "node small",
+    ]
 
 
 def test_every_reason_comes_at_once():
