@@ -64,7 +64,7 @@ class Translation:
         except Refused as refused:
             self.reasons.append(str(refused))
         if self.reasons:
-            raise Unsupported("capture", list(dict.fromkeys(self.reasons)))
+            raise Unsupported("capture", dict.fromkeys([*self.reasons, *map(str, self.breaches)]))
         if self.breaches:
             raise InvalidGraph(self.breaches)
         graph = Graph(self.draft.nodes, self.draft.edges, numbers=numbers)
