@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -27,7 +27,7 @@ from snubridge.bridge import (
 from snubridge.errors import BadFile, BadInput, Unsupported
 from snubridge.ir.disk import StrPath, checked_path, write_atomically
 from snubridge.ir.graph import Graph
-from snubridge.ir.nodes import AvgPool2d, Conv2d, Output, SumPool2d, Unit
+from snubridge.ir.nodes import Output, Unit
 from snubridge.ir.numbers import Array
 from snubridge.reference.inputs import Inputs
 from snubridge_onnx.operators import CARRIED, OPERATORS, OVER_TIME, G, H
@@ -41,8 +41,6 @@ MAX_BYTES = 2**31 - 2**24
 """Of parameters: a model ends at 2 GiB, and 16 MiB are left for its nodes and its document."""
 MAX_UNROLLED = 10_000_000
 """Values of a node, 80 MB in float64: what fits everywhere for a few samples at once."""
-LARGEST_SETTING = 2**31 - 1
-"""Of a kernel, stride, padding or dilation, so that places in a padded sample fit the runtime's integers."""
 
 
 class OnnxAdapter:
@@ -86,22 +84,13 @@ class OnnxAdapter:
 
 def refusals(graph: Graph) -> tuple[str, ...]:
     """What the tables cannot say: why a graph that they cover has no model."""
-    reasons = list(_settings_too_large(graph))
+    reasons: list[str] = []
     if not graph.of_kind(Unit) and not graph.of_kind(Output):
         reasons.append("a model needs an output: add an sb.Output or an sb.Unit to the graph")
     size = sum(array.nbytes for node in graph.nodes.values() for array in node.arrays().values())
     if size > MAX_BYTES:
         reasons.append(f"{size} bytes of parameters do not fit into one ONNX file of 2 GiB: split the graph")
     return tuple(reasons)
-
-
-def _settings_too_large(graph: Graph) -> Iterator[str]:
-    for name, node in graph.nodes.items():
-        if isinstance(node, Conv2d | AvgPool2d | SumPool2d):
-            for setting in ("kernel_size", "stride", "padding", "dilation"):
-                value = getattr(node, setting, (0, 0))
-                if max(value) > LARGEST_SETTING:
-                    yield f"node {name}: {setting} = {value} is above {LARGEST_SETTING}: take a smaller one"
 
 
 @dataclass(frozen=True)
