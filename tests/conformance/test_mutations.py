@@ -6,7 +6,7 @@ A mutant is the source of an adapter's computing module with each substitution m
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -88,8 +88,11 @@ TWIN: dict[str, Substitutions] = {
     "inputs one step early": {"inputs[name][t].astype": "inputs[name][min(t + 1, steps - 1)].astype"},
     "lengths do not count": {"steps < lengths)": "steps < 0 * lengths + lengths.max())"},
     "delays one step long": {
-        '[-r["delay_steps"]]': '[-r["delay_steps"] - 1]',
-        'route["delay_steps"])': 'route["delay_steps"] + 1)',
+        "    past = _delay_lines(hardware, samples)\n": """
+    delayed = [{**r, "delay_steps": r["delay_steps"] + (r["delay_steps"] > 0)} for r in hardware["routing"]]
+    routes = {name: [r for r in delayed if r["to"] == name] for name in elements}
+    past = _delay_lines({**hardware, "routing": delayed}, samples)
+"""
     },
 }
 
@@ -107,18 +110,21 @@ NENGO: dict[str, Substitutions] = {
 }
 
 
-def mutated(path: Path, substitutions: Substitutions, more: str = "") -> types.ModuleType:
-    """A copy of the module at ``path``, under a name of its own, with each substitution made exactly once."""
+def mutated(path: Path, substitutions: Substitutions, folder: Path, more: str = "") -> types.ModuleType:
+    """A copy of the module at ``path``, in ``folder`` under a name of its own, each substitution made exactly once."""
     source = path.read_text()
     for old, new in substitutions.items():
         assert source.count(old) == 1, f"{old!r} is {source.count(old)} times in {path.name}: mend the mutation"
         source = source.replace(old, new)
-    module = types.ModuleType(f"mutant_{path.stem}")
-    sys.modules[module.__name__] = module  # where dataclasses look for their module
+    copy = folder / f"mutant_{path.name}"
+    copy.write_text(source + more)
+    spec = importlib.util.spec_from_file_location(copy.stem, copy)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[copy.stem] = module  # where dataclasses look for their module
     try:
-        exec(compile(source + more, f"mutant of {path}", "exec"), module.__dict__)
+        spec.loader.exec_module(module)
     finally:
-        del sys.modules[module.__name__]
+        del sys.modules[copy.stem]
     return module
 
 
@@ -152,34 +158,46 @@ def failing(tests: Mapping[str, Callable[[], None]]) -> Iterator[str]:
             yield name
 
 
-def pcm(substitutions: Substitutions, monkeypatch: pytest.MonkeyPatch) -> sb.Adapter:
-    """The PCM adapter on a copy of its twin."""
+@pytest.fixture
+def plain(tmp_path):
+    """The example's adapter, of a mutated copy of its module."""
+    return lambda substitutions: mutated(EXAMPLE, substitutions, tmp_path, PLAIN_NAMES).PlainAdapter()
+
+
+@pytest.fixture
+def pcm(tmp_path, monkeypatch):
+    """The PCM adapter on a mutated copy of its twin."""
     adapter = importlib.import_module("snubridge_pcm.adapter")
-    monkeypatch.setattr(adapter, "twin", mutated(Path(adapter.twin.__file__), substitutions))
-    return adapter.PcmAdapter()
+    twin = Path(adapter.twin.__file__)
+
+    def made(substitutions: Substitutions) -> sb.Adapter:
+        monkeypatch.setattr(adapter, "twin", mutated(twin, substitutions, tmp_path))
+        return adapter.PcmAdapter()
+
+    return made
 
 
-def nengo(substitutions: Substitutions, monkeypatch: pytest.MonkeyPatch) -> sb.Adapter:
-    """The Nengo adapter on a copy of its engine module."""
+@pytest.fixture
+def nengo(tmp_path, monkeypatch):
+    """The Nengo adapter on a mutated copy of its engine module."""
     package, engine = (importlib.import_module(f"snubridge_nengo{part}") for part in ("", ".engine"))
-    monkeypatch.setattr(package, "engine", mutated(Path(engine.__file__), substitutions))
-    return package.NengoAdapter()
+
+    def made(substitutions: Substitutions) -> sb.Adapter:
+        monkeypatch.setattr(package, "engine", mutated(Path(engine.__file__), substitutions, tmp_path))
+        return package.NengoAdapter()
+
+    return made
 
 
-def plain(substitutions: Substitutions) -> sb.Adapter:
-    """The example's adapter, of a copy of its module."""
-    return mutated(EXAMPLE, substitutions, PLAIN_NAMES).PlainAdapter()
-
-
-def test_the_copies_pass_unchanged(tmp_path, monkeypatch):
+def test_the_copies_pass_unchanged(plain, pcm, nengo, tmp_path):
     assert random_catches(plain({}), ".safetensors") == []
     assert zoo_catches(plain({}), ".safetensors", tmp_path) == []
-    assert zoo_catches(pcm({}, monkeypatch), ".pcm", tmp_path) == []
-    assert zoo_catches(nengo({}, monkeypatch), ".py", tmp_path) == []
+    assert zoo_catches(pcm({}), ".pcm", tmp_path) == []
+    assert zoo_catches(nengo({}), ".py", tmp_path) == []
 
 
 @pytest.mark.parametrize("mutation", PLAIN)
-def test_a_wrong_example_is_caught(mutation, tmp_path):
+def test_a_wrong_example_is_caught(mutation, plain, tmp_path):
     adapter = plain(PLAIN[mutation])
     by_idea, by_chance = zoo_catches(adapter, ".safetensors", tmp_path), random_catches(adapter, ".safetensors")
     print(f"{mutation}: {', '.join([*by_idea, *by_chance])}")
@@ -188,15 +206,15 @@ def test_a_wrong_example_is_caught(mutation, tmp_path):
 
 
 @pytest.mark.parametrize("mutation", TWIN)
-def test_a_wrong_twin_is_caught(mutation, tmp_path, monkeypatch):
-    caught = zoo_catches(pcm(TWIN[mutation], monkeypatch), ".pcm", tmp_path)
+def test_a_wrong_twin_is_caught(mutation, pcm, tmp_path):
+    caught = zoo_catches(pcm(TWIN[mutation]), ".pcm", tmp_path)
     print(f"{mutation}: {', '.join(caught)}")
     assert caught
 
 
 @pytest.mark.parametrize("mutation", NENGO)
-def test_a_wrong_nengo_engine_is_caught(mutation, tmp_path, monkeypatch):
-    caught = zoo_catches(nengo(NENGO[mutation], monkeypatch), ".py", tmp_path)
+def test_a_wrong_nengo_engine_is_caught(mutation, nengo, tmp_path):
+    caught = zoo_catches(nengo(NENGO[mutation]), ".py", tmp_path)
     print(f"{mutation}: {', '.join(caught)}")
     assert caught
 

@@ -19,6 +19,7 @@ from snubridge.reference.interpreter import CARRIED, simulate, step_unit
 from snubridge.reference.interpreter import G as G_OF_THE_REFERENCE
 from snubridge.reference.interpreter import H as H_OF_THE_REFERENCE
 from snubridge.reference.operators import OPERATORS, conv2d
+from snubridge.reference.trace import State
 
 CASES = {case.name: case for case in ZOO}
 TIE, CONV = CASES["tie"], CASES["conv_padding"]
@@ -103,6 +104,7 @@ WAYS: dict[str, Callable[..., Any]] = {
     "g": lambda *_: G_OF_THE_REFERENCE[sb.ReLU](sb.ReLU(), X),
     "h": lambda *_: H_OF_THE_REFERENCE[sb.Step](sb.Step(), X, X),
     "operators": lambda *_: OPERATORS[sb.Linear](sb.Linear(X), X),
+    "its reductions": lambda *_: State("", {}, {}, {}).reduce("out", "sum", X, np.array([True])),
     "a convolution": lambda *_: conv2d(sb.Conv2d([[X]]), X[None, None]),
 }
 
