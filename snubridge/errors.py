@@ -26,9 +26,9 @@ _CONTROLS = re.compile(
 )
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, longest: float = LONGEST) -> str:
     """``text`` as one line that a terminal only shows: lines joined, controls escaped, the middle cut if too long."""
-    if len(text) > LONGEST:
+    if len(text) > longest:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     if text.isascii() and text.isprintable():
         return text
