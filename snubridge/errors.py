@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LISTED = 100  # reasons in a message; an error holds all of them
 LONGEST = 8_000  # characters of one reason: two paths of any length and what is said about them
 # Controls and separators of lines, what turns or hides text, and halves of a pair that no terminal can encode.
 _CONTROLS = re.compile(
@@ -25,9 +26,9 @@ _CONTROLS = re.compile(
 )
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, longest: float = LONGEST) -> str:
     """``text`` as one line that a terminal only shows: lines joined, controls escaped, the middle cut if too long."""
-    if len(text) > LONGEST:
+    if len(text) > longest:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     if text.isascii() and text.isprintable():
         return text
@@ -44,6 +45,11 @@ def shown(value: object, longest: int = 60) -> str:
     except Exception:  # noqa: BLE001  # an object of somebody else's, or nested without end
         text = f"a {type(value).__name__}"
     return one_line(text if len(text) <= longest else f"{text[: longest - 3]}...")
+
+
+def _listed(lines: list[str], total: int) -> str:
+    """One line for each reason, up to ``LISTED`` of them."""
+    return "\n".join([*lines[:LISTED], *[f"and {total - LISTED:,} more"] * (total > LISTED)])
 
 
 class SnubridgeError(Exception):
@@ -71,7 +77,7 @@ class InvalidGraph(SnubridgeError):
 
     def __init__(self, breaches: Iterable[Breach]) -> None:
         self.breaches: tuple[Breach, ...] = tuple(breaches)
-        Exception.__init__(self, "\n".join(map(str, self.breaches)))
+        Exception.__init__(self, _listed([str(breach) for breach in self.breaches[:LISTED]], len(self.breaches)))
 
 
 class Unsupported(SnubridgeError):
@@ -80,7 +86,8 @@ class Unsupported(SnubridgeError):
     def __init__(self, engine: str, reasons: Iterable[str]) -> None:
         self.engine = engine
         self.reasons: tuple[str, ...] = tuple(map(one_line, reasons))
-        Exception.__init__(self, "\n".join(f"{engine} refuses: {reason}" for reason in self.reasons))
+        lines = [f"{engine} refuses: {reason}" for reason in self.reasons[:LISTED]]
+        Exception.__init__(self, _listed(lines, len(self.reasons)))
 
 
 class BadFile(SnubridgeError):
@@ -95,7 +102,7 @@ class InvalidGraphFile(BadFile, InvalidGraph):
         self.path = path
 
     def __str__(self) -> str:
-        return f"{one_line(self.path)}: " + "\n".join(map(str, self.breaches))
+        return f"{one_line(self.path)}: {self.args[0]}"
 
 
 class BadInput(SnubridgeError, ValueError):

@@ -16,6 +16,7 @@ import pytest
 
 import snubridge as sb
 from snubridge.bridge import Program
+from snubridge.bridge.conformance import ZOO, AdapterConformance
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/plain_numpy"
@@ -83,7 +84,16 @@ def test_the_command_line_lists_it(installed):
 
 
 def test_the_guide_shows_what_the_example_holds():
-    for block in re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE, re.DOTALL):
-        held = "".join(path.read_text() for path in EXAMPLE.iterdir() if path.is_file())
-        for part in re.split(r"^ *\.\.\..*\n", block, flags=re.MULTILINE):
-            assert part in held, f"adapters/README.md shows what examples/plain_numpy does not hold:\n{part}"
+    held = "".join((EXAMPLE / name).read_text() for name in ("plain_numpy.py", "test_plain_numpy.py", "pyproject.toml"))
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(blocks) == 5
+    for part in (part for block in blocks for part in block.split("...\n")):
+        assert part in held, f"adapters/README.md shows what examples/plain_numpy does not hold:\n{part}"
+
+
+def test_the_guide_names_tests_and_attributes_that_are_there():
+    for name in re.findall(r"`test_zoo\[(\w+)\]`", GUIDE):
+        assert name in {case.name for case in ZOO}
+    for name in re.findall(r"^\| `(\w+)` \|", GUIDE, re.MULTILINE):
+        assert name == "adapter" or hasattr(AdapterConformance, name)
+    assert 90 <= len(ZOO) <= 110

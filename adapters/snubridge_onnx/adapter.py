@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,9 @@ from snubridge.bridge import (
     wide_enough,
 )
 from snubridge.errors import BadFile, BadInput, Unsupported
-from snubridge.ir.file import StrPath, write_atomically
+from snubridge.ir.disk import StrPath, checked_path, write_atomically
 from snubridge.ir.graph import Graph
-from snubridge.ir.nodes import AvgPool2d, Conv2d, Output, SumPool2d, Unit
+from snubridge.ir.nodes import Output, Unit
 from snubridge.ir.numbers import Array
 from snubridge.reference.inputs import Inputs
 from snubridge_onnx.operators import CARRIED, OPERATORS, OVER_TIME, G, H
@@ -41,17 +40,16 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**31 - 2**24
 """Of parameters: a model ends at 2 GiB, and 16 MiB are left for its nodes and its document."""
 MAX_UNROLLED = 10_000_000
-LARGEST_SETTING = 2**31 - 1
-"""Of a stride, padding or dilation, so that places in a padded sample fit the runtime's integers."""
+"""Values of a node, 80 MB in float64: what fits everywhere for a few samples at once."""
 
 
 class OnnxAdapter:
     """Lowers to ONNX (opset 17, IR 8) and runs on ONNX Runtime's CPU provider, in one thread.
 
     Option ``precision``: "float32" or "float64", at least the graph's numbers, which are the default.
-    Option ``max_unrolled``: how many values a node may be unrolled to that the engine lacks: in float64 a convolution
-    or a pool becomes the matrix of its windows, for each sample, and in float32 the sum over windows a kernel of
-    ones. ``program.facts["unrolled"]`` states the sum over all nodes.
+    Option ``max_unrolled``: the most values to which a node without a kernel of the runtime's own is unrolled. In
+    float64 a convolution or a pool becomes the matrix of its windows, for each sample; in float32 a sum over windows
+    becomes a convolution with ones. ``program.facts["unrolled"]`` states the sum over all such nodes.
     Option ``batch``: a hint at the batch size; the one layout that there is serves all, so it changes nothing yet.
     """
 
@@ -66,8 +64,11 @@ class OnnxAdapter:
         """The graph as an ONNX model."""
         if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
             raise BadInput(f"onnx: batch={batch!r}; give a number of samples, at least 1, or None")
-        chosen = wide_enough(self.name, graph, precision)
         limit = upper_limit(self.name, "max_unrolled", max_unrolled)
+        try:
+            chosen = wide_enough(self.name, graph, precision)
+        except Unsupported as error:
+            raise Unsupported(self.name, (*error.reasons, *refusals(graph))) from None
         sizes = unrolled(graph, chosen)
         reasons = (*refusals(graph), *oversize(sizes, "max_unrolled", limit, "values"))
         if reasons:
@@ -83,22 +84,13 @@ class OnnxAdapter:
 
 def refusals(graph: Graph) -> tuple[str, ...]:
     """What the tables cannot say: why a graph that they cover has no model."""
-    reasons = list(_settings_too_large(graph))
+    reasons: list[str] = []
     if not graph.of_kind(Unit) and not graph.of_kind(Output):
         reasons.append("a model needs an output: add an sb.Output or an sb.Unit to the graph")
     size = sum(array.nbytes for node in graph.nodes.values() for array in node.arrays().values())
     if size > MAX_BYTES:
         reasons.append(f"{size} bytes of parameters do not fit into one ONNX file of 2 GiB: split the graph")
     return tuple(reasons)
-
-
-def _settings_too_large(graph: Graph) -> Iterator[str]:
-    for name, node in graph.nodes.items():
-        if isinstance(node, Conv2d | AvgPool2d | SumPool2d):
-            for setting in ("kernel_size", "stride", "padding", "dilation"):
-                value = getattr(node, setting, (0, 0))
-                if max(value) > LARGEST_SETTING:
-                    yield f"node {name}: {setting} = {value} is above {LARGEST_SETTING}: take a smaller one"
 
 
 @dataclass(frozen=True)
@@ -152,7 +144,7 @@ class OnnxProgram:
 
     def save(self, path: StrPath) -> None:
         """Write the .onnx file: ``onnxruntime.InferenceSession(path).run(None, {"<input>": (T, B, ...)})``."""
-        if Path(path).suffix != ".onnx":
+        if checked_path(path).suffix != ".onnx":
             raise BadFile(f"{path}: a model's file ends in .onnx")
         write_atomically(path, self._bytes)
 
@@ -168,13 +160,21 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 def results(session: Any, run: Run) -> dict[str, Array]:
-    """All outputs of the model by name; ``BadInput`` where a value has left the range of its format."""
+    """All outputs of the model by name; ``BadInput`` where memory or the range of a format does not suffice."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+
     from snubridge_onnx.model import LENGTHS
 
     names = [value.name for value in session.get_outputs()]
     given = {**run.inputs, LENGTHS: run.lengths}
     feeds = {value.name: given[value.name] for value in session.get_inputs()}
-    found = dict(zip(names, session.run(names, feeds), strict=True))
+    try:
+        found = dict(zip(names, session.run(names, feeds), strict=True))
+    except (Fail, RuntimeException) as error:
+        if "alloc" not in str(error):
+            raise
+        size = f"{run.steps} steps of {run.samples} samples"
+        raise BadInput(f"ONNX Runtime has not enough memory for {size}: pass fewer samples at a time") from None
     for name, values in found.items():
         if not np.isfinite(values).all():
             raise BadInput(f"{name} overflows {values.dtype} on ONNX Runtime: scale the weights or the inputs down")

@@ -63,7 +63,7 @@ def _bytes(source: Any) -> bytes:
     if isinstance(source, bytes):
         return source
     if isinstance(source, str | os.PathLike):
-        return read_bytes(source)
+        return read_bytes(source, 2**31 - 1)  # the most that protobuf reads
     raise BadInput(f"source: a {type(source).__name__}; give a path, bytes or an onnx.ModelProto")
 
 

@@ -11,7 +11,7 @@ grow with it; what grows is the matrix of all windows at each step, which ``unro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snubridge.bridge import shapes
@@ -98,19 +98,18 @@ def _index(node: Windowed, at: Place) -> Value:
 def _axis(node: Windowed, at: Place, axis: int, size: int) -> tuple[Value, Value]:
     """Along one axis, the place of each value of each window, and whether it lies within the sample."""
     run, dilation = at.outer, node.dilation if isinstance(node, Conv2d) else (1, 1)
-    form = [1, 1, 1, 1]
-    starts = _steps(run, at.shape[1 + axis], node.stride[axis], [*form[: 2 + axis], -1, *form[3 + axis :]])
-    offsets = _steps(run, kernel(node)[axis], dilation[axis], [*form[:axis], -1, *form[1 + axis :]])
+    offsets = _steps(run, axis, kernel(node)[axis], dilation[axis])
+    starts = _steps(run, 2 + axis, at.shape[1 + axis], node.stride[axis])
     place = run.op("Sub", run.op("Add", starts, offsets), run.index(node.padding[axis]))
     after, before = run.op("GreaterOrEqual", place, run.index(0)), run.op("Less", place, run.index(size))
     return place, run.op("And", after, before)
 
 
-def _steps(run: Builder, count: int, step: int, form: Sequence[int]) -> Value:
-    """0, step, 2 step, ..., ``count`` of them, along one of four axes."""
+def _steps(run: Builder, axis: int, count: int, step: int) -> Value:
+    """0, step, 2 step, ..., ``count`` of them, along one of the four axes of the index."""
     numbers = run.op("Range", run.index(0), run.index(count), run.index(1))
-    return _reshaped(run, run.op("Mul", numbers, run.index(step)), *form)
+    return _reshaped(run, run.op("Mul", numbers, run.index(step)), *(-1 if at == axis else 1 for at in range(4)))
 
 
-def _reshaped(builder: Builder, value: Value, *sizes: Any) -> Value:
+def _reshaped(builder: Builder, value: Value, *sizes: int) -> Value:
     return builder.op("Reshape", value, builder.integers(*sizes))

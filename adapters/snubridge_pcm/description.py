@@ -18,7 +18,7 @@ Version 2 added convolution and pools: ``crossbars``, ``uses_per_step`` and ``wi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -31,7 +31,6 @@ from snubridge.ir.numbers import Array
 from snubridge_pcm import twin
 from snubridge_pcm.archive import inventory
 from snubridge_pcm.conductances import encode, losses
-from snubridge_pcm.form import LARGEST, MOST_AXES
 
 NAME, VERSION = "snubridge.pcm", 2
 DEVICES_PER_WEIGHT = 2
@@ -120,7 +119,6 @@ def describe(graph: Graph, g_max_uS: float) -> tuple[Document, Arrays]:
             parts = {**vars(pairs), **{field: array for field, array in parts.items() if field != "weight"}}
         arrays |= {f"{name}/{field}": array for field, array in parts.items()}
         groups[group].append(described | {field: f"{name}/{field}" for field in parts})
-    reasons += _too_much_for_json(groups)
     if reasons:
         raise Unsupported("pcm", reasons)
     document = {
@@ -138,15 +136,3 @@ def describe(graph: Graph, g_max_uS: float) -> tuple[Document, Arrays]:
         "arrays": inventory(arrays),
     }
     return document, arrays
-
-
-def _too_much_for_json(groups: Mapping[str, list[Document]]) -> Iterator[str]:
-    """Numbers and shapes that ``form`` does not let through, for no reader could use them."""
-    for group, entries in groups.items():
-        for entry in entries:
-            if len(entry["shape"]) > MOST_AXES:
-                yield f"node {entry['node']}: {len(entry['shape'])} axes, above {MOST_AXES}: take fewer"
-            window = entry["window"] if group in ("crossbars", "pools") else None
-            for setting, pair in (window or {}).items():
-                if max(pair) > LARGEST:
-                    yield f"node {entry['node']}: {setting} = {tuple(pair)} is above 2^53: take a smaller one"

@@ -6,16 +6,17 @@ itself without that one key.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from snubridge.errors import BadFile
+from snubridge.ir.disk import StrPath, beside, checked_path, exchange, stem, sweep, sync_folder
 from snubridge.ir.document import from_json, to_json
-from snubridge.ir.file import StrPath
 from snubridge.ir.numbers import Array
 from snubridge_pcm.archive import pack, unpack
 from snubridge_pcm.description import NAME, Arrays, Document
@@ -23,6 +24,7 @@ from snubridge_pcm.versions import demand_form, demand_version, upgrade
 
 HARDWARE_JSON, ARRAYS_NPZ = "hardware.json", "arrays.npz"
 MAX_JSON_BYTES = 2**26
+FORMER = ".former"
 Files = Mapping[str, bytes]
 
 
@@ -39,11 +41,13 @@ def seal(document: Document, arrays: Arrays) -> Files:
 
 def read(path: StrPath) -> tuple[Document, dict[str, Array]]:
     """Description and arrays as they were sealed; the values themselves are for ``restore`` to check."""
-    folder = Path(path)
+    folder = checked_path(path)
     try:
         names = _names(folder)
     except OSError as error:
-        raise BadFile(f"{path}: cannot be read: {error.strerror or error}") from None
+        formers = _formers(folder) if isinstance(error, FileNotFoundError) else []
+        aside = f"; a save was cut short, and the former folder is {formers[0]}" if formers else ""
+        raise BadFile(f"{path}: cannot be read: {error.strerror or error}{aside}") from None
     if names != [ARRAYS_NPZ, HARDWARE_JSON]:
         raise BadFile(f"{path}: holds {', '.join(names)[:200]}; a .pcm folder holds {ARRAYS_NPZ} and {HARDWARE_JSON}")
     try:
@@ -107,37 +111,68 @@ def _contents(file: Path, most: int) -> bytes:
 
 
 def write(files: Files, path: StrPath) -> None:
-    """Write the folder beside its place and rename it; an existing folder is replaced only if it is one of ours."""
-    target = Path(path)
+    """Write the folder beside its place, and let it change places with one of ours that is there, in one step.
+
+    Where the system cannot exchange two names (only Linux can), the former folder steps aside first: killed in
+    between, the writer leaves it under a hidden name, from which the next one brings it back.
+    """
+    target = checked_path(path)
     if target.suffix != ".pcm":
         raise BadFile(f"{path}: a folder of a hardware description ends in .pcm")
-    token = secrets.token_hex(6)
-    beside, former = (target.with_name(f".{target.name[:80]}.{token}.{end}") for end in ("partial", "former"))
     try:
+        _settle(target)
         replaces = os.path.lexists(target)
         if replaces and not _is_ours(target):
             raise BadFile(
                 f"{path}: exists and is no folder of a hardware description: remove it, or choose another name"
             )
-        try:
-            beside.mkdir()
-            for name, data in files.items():
-                with (beside / name).open("xb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            if replaces:
-                target.rename(former)
-            beside.rename(target)
-        except BaseException:
-            if former.exists():
-                former.rename(target)
-            raise
-        finally:
-            _remove(beside)
-        _remove(former)
+        sweep(target, _remove)
+        with beside(target, Path.mkdir) as place:
+            try:
+                for name, data in files.items():
+                    with (place / name).open("xb") as stream:
+                        stream.write(data)
+                        stream.flush()
+                        os.fsync(stream.fileno())
+                sync_folder(place)
+                if replaces:
+                    place.chmod(stat.S_IMODE(target.stat().st_mode))
+                if not (replaces and exchange(place, target)):
+                    _step_in(place, target)
+            finally:
+                _remove(place)
+        sync_folder(target.parent)
     except OSError as error:
         raise BadFile(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _step_in(place: Path, target: Path) -> None:
+    """Move a folder to its place in two steps, with the former one kept until both are done."""
+    former = place.with_suffix(FORMER)
+    if os.path.lexists(target):
+        target.rename(former)
+    try:
+        place.rename(target)
+    except BaseException:
+        if former.exists():
+            former.rename(target)
+        raise
+    _remove(former)
+
+
+def _settle(target: Path) -> None:
+    """Finish what a writer that was killed between or after two steps left undone."""
+    for former in _formers(target):
+        if os.path.lexists(target):
+            with contextlib.suppress(OSError):  # something that is not ours lies in it
+                _remove(former)
+        elif _is_ours(former):
+            former.rename(target)
+
+
+def _formers(target: Path) -> list[Path]:
+    """Folders that stepped aside for a new one at ``target``."""
+    return sorted(target.parent.glob(f".{glob.escape(stem(target))}.*{FORMER}"))
 
 
 def _is_ours(folder: Path) -> bool:
@@ -159,4 +194,5 @@ def _remove(folder: Path) -> None:
     if folder.exists():
         for name in (HARDWARE_JSON, ARRAYS_NPZ):
             (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # somebody else was as far
+            folder.rmdir()

@@ -26,7 +26,7 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class Optional:
+class OrNone:
     """None, or a value of a form."""
 
     form: Any
@@ -63,7 +63,7 @@ HARDWARE: dict[str, Any] = {
             "columns": int,
             "devices": int,
             "uses_per_step": int,
-            "window": Optional(WINDOW | {"dilation": Axes(2)}),
+            "window": OrNone(WINDOW | {"dilation": Axes(2)}),
             "G_plus_uS": str,
             "G_minus_uS": str,
             "column_scale_per_uS": str,
@@ -111,7 +111,7 @@ def demand(value: Any, form: Any, place: str) -> None:
         if isinstance(value, list) and len(value) > form.most:
             raise BadFile(f"{place}: found {len(value)} sizes; needed at most {form.most}")
         demand(value, [int], place)
-    elif isinstance(form, Optional):
+    elif isinstance(form, OrNone):
         if value is not None:
             demand(value, form.form, place)
     elif isinstance(form, list):

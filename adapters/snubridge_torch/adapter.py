@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike
 from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, Support, Trace, prepare, wide_enough
 from snubridge.errors import BadFile, BadInput
 from snubridge.ir import Graph, Unit, save
-from snubridge.ir.file import StrPath
+from snubridge.ir.disk import StrPath, checked_path
 from snubridge.ir.nodes import REDUCTIONS
 from snubridge.reference.inputs import Inputs
 
@@ -66,7 +65,7 @@ class TorchProgram:
 
     def save(self, path: StrPath) -> None:
         """Write the graph as a ``.safetensors`` file."""
-        if Path(path).suffix in (".pt", ".pth"):  # what torch.load would expect to open
+        if checked_path(path).suffix in (".pt", ".pth"):  # what torch.load would expect to open
             raise BadFile(f"{path}: a graph's file ends in .safetensors; nn.to_module(sb.load(file)) is the module")
         save(self.graph, path)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from snubridge.errors import BadFile, BadInput
+from snubridge.ir.disk import checked_path
 from snubridge.ir.document import from_json
 from snubridge.ir.numbers import Array
 from snubridge.reference.archive import read, read_array
@@ -85,9 +87,18 @@ def described(arrays: dict[str, Array]) -> dict[str, str]:
     return {key: f"{array.dtype} {tuple(array.shape)}" for key, array in arrays.items()}
 
 
-def parent_exists(path: str) -> Path:
-    """The path, if its folder exists: said before long work, not after it."""
-    target = Path(path)
+def output(path: str, *sources: str | None) -> Path:
+    """The path to write to, if its folder exists and it is none of ``sources``: said before long work, not after."""
+    target = checked_path(path)
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        pass  # so much the better
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written: {error.strerror or error}") from None
     if not target.absolute().parent.is_dir():
         raise BadInput(f"{path}: the folder {target.parent} does not exist; make it first")
+    for source in sources:
+        if source is not None and os.path.realpath(target) == os.path.realpath(checked_path(source)):
+            raise BadInput(f"{path}: is what is read here, and would be overwritten; write to another file")
     return target

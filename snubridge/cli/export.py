@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
-    arguments.parent_exists(args.out)
+    arguments.output(args.out, args.graph)
     program = export(load(args.graph), args.to, **arguments.options(args))
     program.save(args.out)
     facts = dict(getattr(program, "facts", {}))

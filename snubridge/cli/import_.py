@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
-    arguments.parent_exists(args.out)
+    arguments.output(args.out, args.source)
     graph = import_graph(args.source, args.backend, **arguments.options(args))
     save(graph, args.out)
     document = {"backend": args.backend, "source": args.source, "out": args.out, "digest": graph.digest}

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
+import math
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -23,7 +28,7 @@ from snubridge.cli import (
     validate,
     verify,
 )
-from snubridge.errors import SnubridgeError
+from snubridge.errors import BadFile, SnubridgeError, one_line
 
 VERBS: dict[str, ModuleType] = {
     "demo": demo,
@@ -37,14 +42,14 @@ VERBS: dict[str, ModuleType] = {
     "backends": backends,
     "doctor": doctor,
 }
-DONE, DIFFERENT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, DIFFERENT, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every other error of the command does."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(REFUSED, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(REFUSED, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,26 +75,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = parser().parse_args(arguments)
     try:
-        result: tuple[int, dict[str, Any], str] = args.verb.run(args)
-        status, document, text = result
-        print(json.dumps(document, indent=2, allow_nan=False) if args.json else text)
-        sys.stdout.flush()
+        with _terminable():
+            status, document, text = _result(args)
+            _print(json.dumps(document, indent=2, allow_nan=False) if args.json else text)
     except SnubridgeError as error:
-        print(f"snubridge {args.command}: {'; '.join(str(error).splitlines())}", file=sys.stderr)
-        return REFUSED
+        return _refuse(args, "; ".join(str(error).split("\n")))
     except KeyboardInterrupt:
-        print(f"snubridge {args.command}: interrupted; nothing is half-written", file=sys.stderr)
+        _refuse(args, "interrupted; nothing is half-written")
         return INTERRUPTED
+    except _Terminated:
+        _refuse(args, "terminated; nothing is half-written")
+        return TERMINATED
+    except MemoryError:
+        return _refuse(args, "out of memory: run fewer samples or steps at a time, or a smaller network")
     except BrokenPipeError:  # the reader of our output (head, less) has gone: that is its right
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return DONE
     except Exception as error:  # a fault of ours or of an engine: one line, and the rest on request
         if args.traceback:
             raise
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"snubridge {args.command}: unforeseen {cause[:300]}; --traceback shows where", file=sys.stderr)
-        return REFUSED
+        return _refuse(args, f"unforeseen {cause[:300]}; --traceback shows where")
     return status
+
+
+def _result(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
+    result: tuple[int, dict[str, Any], str] = args.verb.run(args)
+    return result
+
+
+def _refuse(args: argparse.Namespace, why: str) -> int:
+    print(f"snubridge {args.command}: {one_line(why, longest=math.inf)}", file=sys.stderr)
+    return REFUSED
+
+
+def _print(text: str) -> None:
+    """Print to standard output, whatever its encoding; ``BadFile`` where it takes nothing."""
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _forget_output()
+        raise BadFile(f"standard output: cannot be written: {error.strerror or error}") from None
+
+
+def _forget_output() -> None:
+    """Let Python flush at its end what cannot be written, without a word."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Terminated(BaseException):
+    """SIGTERM: ends the command as Ctrl-C does, with everything cleaned up."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    def terminate(_signal: int, _frame: object) -> NoReturn:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
-    if arguments.parent_exists(args.out).suffix != ".npz":
+    if not args.out.endswith(".npz"):
         raise BadInput(f"--out {args.out}: a trace is written as .npz")
+    arguments.output(args.out, args.graph, args.inputs, args.lengths)
     graph = load(args.graph)
     options, record = arguments.options(args), arguments.names(args.record)
     inputs, lengths = arguments.inputs(args), arguments.lengths(args)

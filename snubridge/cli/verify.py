@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
-    if args.report is not None and arguments.parent_exists(args.report).suffix not in (".json", ".txt"):
+    sources = args.graph, args.inputs, args.lengths
+    if args.report is not None and arguments.output(args.report, *sources).suffix not in (".json", ".txt"):
         raise BadInput(f"--report {args.report}: a report is written as .json or .txt")
     graph = load(args.graph)
     named = [] if args.on is None else arguments.names(args.on)
@@ -38,11 +39,11 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     report = verify_traces(
         graph, arguments.inputs(args), backends, lengths=arguments.lengths(args), progress=_progress
     ).report
+    if not any(row.ran for row in report.rows):
+        raise BadInput(f"no backend ran: {'; '.join(f'{row.backend} {row.verdict}' for row in report.rows)}")
     if args.report is not None:
         text = report.to_json() if args.report.endswith(".json") else report.to_text()
         write_atomically(args.report, (text + "\n").encode())
-    if not any(row.ran for row in report.rows):
-        raise BadInput(f"no backend ran: {'; '.join(f'{row.backend} {row.verdict}' for row in report.rows)}")
     return 0 if report.equal else 1, report.document(), report.to_text()
 
 

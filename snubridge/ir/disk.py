@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import re
 import secrets
@@ -60,9 +61,11 @@ def opened(path: StrPath) -> Iterator[tuple[BinaryIO, int]]:
         raise BadFile(f"{path}: does not fit into memory") from None
 
 
-def read_bytes(path: StrPath) -> bytes:
-    """The whole file, or ``BadFile`` with the place and the cause."""
+def read_bytes(path: StrPath, most: float = math.inf) -> bytes:
+    """The whole file, or ``BadFile`` with the place and the cause; of more than ``most`` bytes, nothing is read."""
     with opened(path) as (stream, size):
+        if size > most:
+            raise BadFile(f"{path}: {size:,} bytes, above the {most:,} that are read")
         return stream.read(size)
 
 
@@ -102,7 +105,7 @@ def _make_file(place: Path) -> None:
 def beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     """A new, hidden neighbor of ``target``, made by ``make``; while the block lasts, no ``sweep`` removes it."""
     while True:
-        place = target.with_name(f".{_stem(target)}.{secrets.token_hex(6)}.partial")
+        place = target.with_name(f".{stem(target)}.{secrets.token_hex(6)}.partial")
         make(place)
         with _held(place):
             if os.path.lexists(place):  # not swept away before it was held
@@ -129,7 +132,7 @@ def sweep(target: Path, remove: Callable[[Path], None]) -> None:
     """Remove what killed writers of ``target`` left beside it; what is held, or resists, stays."""
     if fcntl is None:
         return
-    left = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{12}}\.partial")
+    left = re.compile(rf"\.{re.escape(stem(target))}\.[0-9a-f]{{12}}\.partial")
     with os.scandir(target.parent) as entries:
         found = [Path(entry.path) for entry in entries if left.fullmatch(entry.name)]
     for place in found:
@@ -169,6 +172,6 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(code, os.strerror(code))
 
 
-def _stem(target: Path) -> str:
+def stem(target: Path) -> str:
     """As much of a name as leaves room for what is added to it: 255 bytes are the limit."""
     return os.fsencode(target.name)[:80].decode("utf-8", "ignore")

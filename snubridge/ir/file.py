@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from snubridge.errors import BadFile, InvalidGraph, InvalidGraphFile
+from snubridge.errors import BadFile, InvalidGraph, InvalidGraphFile, shown
 from snubridge.ir.disk import StrPath as StrPath
 from snubridge.ir.disk import opened
 from snubridge.ir.disk import read_bytes as read_bytes
@@ -55,8 +55,11 @@ def decode(data: bytes, path: StrPath) -> Graph:
 def _read(stream: BinaryIO, size: int, path: StrPath) -> Graph:
     try:
         header = _header(stream, size)
-        document = from_json(_description(header))
-        # The header is sound and ours: only now is the rest read, which it says to be there.
+        content = from_json(header)
+        document = from_json(_description(content))
+        listed, found = _listed_bytes(content), size - 8 - len(header)
+        if listed != found:
+            raise BadFile(f"{found} bytes of arrays, where its header lists {shown(listed)}")
         arrays = load_tensors(len(header).to_bytes(8, "little") + header + stream.read(size))
         graph = restore(document, arrays)
         validate(graph)
@@ -64,7 +67,7 @@ def _read(stream: BinaryIO, size: int, path: StrPath) -> Graph:
         raise InvalidGraphFile(str(path), error.breaches) from None
     except BadFile as error:
         raise BadFile(f"{path}: {error}") from None
-    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (SafetensorError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise BadFile(f"{path}: not a readable safetensors file: {error}") from None
     return graph
 
@@ -77,9 +80,13 @@ def _header(stream: BinaryIO, size: int) -> bytes:
     return stream.read(length)
 
 
-def _description(header: bytes) -> str:
-    """The text under our key in the header, read by ourselves: the library lets a duplicate key pass."""
-    content: Any = from_json(header)
+def _listed_bytes(content: dict[str, Any]) -> Any:
+    """Where the last array of a header ends; nothing is read before this is known to be the end of the file."""
+    return max((entry["data_offsets"][1] for key, entry in content.items() if key != "__metadata__"), default=0)
+
+
+def _description(content: Any) -> str:
+    """The text under our key in a header, read by ourselves: the library lets a duplicate key pass."""
     metadata = content.get("__metadata__") if isinstance(content, dict) else None
     if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
         raise BadFile("a safetensors file without a snubridge graph: export one with nn.capture and snubridge.save")

@@ -227,7 +227,7 @@ def _reductions(graph: Graph) -> Iterator[Breach]:
             node.over_time is None or (isinstance(node.over_time, str) and node.over_time in REDUCTIONS)
         ):
             needed = f"None or one of {', '.join(REDUCTIONS)}"
-            yield Breach(f"{place}, over_time", shown(node.over_time), needed, "Fix the reduction.")
+            yield Breach(f"{place}, over_time", _shown(node.over_time), needed, "Fix the reduction.")
 
 
 def _edge_problem(graph: Graph, edge: Any) -> tuple[str, str, str] | None:
@@ -300,8 +300,9 @@ def _shapes(graph: Graph) -> Iterator[Breach]:
 
 def _metadata(graph: Graph) -> Iterator[Breach]:
     try:
-        read = json.loads(json.dumps(graph.metadata, allow_nan=False))
-        if read != graph.metadata:
+        metadata = graph.metadata
+        read = json.loads(json.dumps(metadata, allow_nan=False))
+        if read != metadata:
             raise ValueError("keys that are no text, or tuples: JSON would change them")
         if not is_shallow(read, MAX_DEPTH // 2):
             raise ValueError(f"more than {MAX_DEPTH // 2} levels")

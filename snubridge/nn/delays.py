@@ -36,7 +36,7 @@ class Delay(torch.nn.Module):
             raise BadInput(f"state: {found}; needed the state of an earlier call, {needed}, or None")
         joined = torch.cat([before, x])
         y = joined[: len(x)]
-        after = joined[len(x) :].clone()  # so that changing y in place leaves the state alone
+        after = joined[len(x) :].clone()  # a view would keep the whole sequence in memory
         return (y.transpose(0, 1) if self.batch_first else y), after
 
     def extra_repr(self) -> str:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from snubridge.errors import BadInput
 
+IMAGE, FEATURES = "C, H, W", "features"
+
 
 def over_steps(layer: Callable[[Tensor], Tensor], x: Tensor, axes: str, name: str) -> Tensor:
     """A layer of (N, ...) applied to x (T, B, ...), with ``axes`` behind T and B, as one batch of T * B."""
@@ -80,7 +82,6 @@ class BatchNorm2d(torch.nn.BatchNorm2d):
         return over_steps(super().forward, x, IMAGE, "BatchNorm2d")
 
 
-IMAGE, FEATURES = "C, H, W", "features"
 TORCH_LAYERS: dict[type[torch.nn.Module], str] = {
     torch.nn.Conv2d: IMAGE,
     torch.nn.AvgPool2d: IMAGE,

@@ -22,6 +22,7 @@ from snubridge.ir.numbers import Array
 
 MAGIC, ZIPS = b"\x93NUMPY", (b"PK\x03\x04", b"PK\x05\x06")
 WIDTHS = {b"\x01\x00": 2, b"\x02\x00": 4}  # by the version of an .npy file, the size of its header's length
+ENDS, MAX_END = b"PK\x05\x06", 22 + 65_535  # the record that ends an archive, and what it may take
 MAX_HEADER, MAX_AXES = 10_000, 32
 EXPANSION, FREE = 100, 2**25
 """A compressed archive may unfold to 100 times its size, and to 32 MiB in any case."""
@@ -29,6 +30,7 @@ _HEADER = re.compile(
     r"\s*\{\s*'descr'\s*:\s*'(?P<descr>[^']{1,40})'\s*,\s*'fortran_order'\s*:\s*(?P<fortran>True|False)\s*,"
     r"\s*'shape'\s*:\s*\((?P<shape>(?:[0-9]{1,20}(?:\s*,\s*[0-9]{1,20})*)?)\s*,?\s*\)\s*,?\s*\}\s*"
 )
+_Header = tuple[int, np.dtype[Any], tuple[int, ...], Literal["C", "F"]]
 _NUMBERS = re.compile(r"[<>=|]?[biufU][0-9]{1,9}")
 # What zipfile raises for one archive or another that is broken or wants what is not done.
 UNREADABLE = (
@@ -56,18 +58,24 @@ def parse(data: bytes, path: StrPath) -> Array | dict[str, Array]:
 
 
 def _read(stream: BinaryIO, size: int, path: StrPath) -> Array | dict[str, Array]:
-    start = stream.read(len(MAGIC))
-    reader = _array if start == MAGIC else _members if start[:4] in ZIPS else None
+    start = stream.read(MAX_HEADER)
     try:
-        if reader is None:
+        if start[:4] in ZIPS:
+            stream.seek(max(0, size - MAX_END))
+            if ENDS not in stream.read(MAX_END):  # before more is read
+                raise BadFile("the archive is cut short")
+            stream.seek(0)
+            return _members(stream.read(size))
+        if not start.startswith(MAGIC):
             raise BadFile("neither begins as numpy.save nor as numpy.savez begin a file")
-        return reader(start + stream.read(size))
+        header = _header(start, size)  # before more is read
+        return _array(start + stream.read(size), header)
     except BadFile as error:
         raise BadFile(f"{path}: not a readable .npy or .npz file: {error}") from None
 
 
-def _array(data: bytes) -> Array:
-    """The array that the bytes of an ``.npy`` file hold."""
+def _header(data: bytes, size: int) -> _Header:
+    """What the first bytes of an ``.npy`` file of ``size`` bytes say, if the rest of the file is as they say."""
     width = WIDTHS.get(data[6:8])
     if data[:6] != MAGIC or width is None:
         raise BadFile("no .npy file of version 1 or 2")
@@ -75,9 +83,16 @@ def _array(data: bytes) -> Array:
     if start > min(len(data), MAX_HEADER):
         raise BadFile("its header is cut short, or longer than any")
     dtype, shape, order = _parsed(data[8 + width : start].decode("latin1"))
-    size = math.prod(shape) * dtype.itemsize
-    if size != len(data) - start:
-        raise BadFile(f"{len(data) - start} bytes, where {dtype} of shape {shown(shape)} takes {size}")
+    needed = math.prod(shape) * dtype.itemsize
+    if needed != size - start:
+        raise BadFile(f"{size - start} bytes, where {dtype} of shape {shown(shape)} takes {needed}")
+    return start, dtype, shape, order
+
+
+def _array(data: bytes, header: _Header) -> Array:
+    """The array that the bytes of an ``.npy`` file hold."""
+    start, dtype, shape, order = header
+    size = len(data) - start
     try:
         array = np.frombuffer(data, dtype, offset=start) if size else np.empty(0, dtype)
         array = array.reshape(shape, order=order)
@@ -139,7 +154,8 @@ def _demand_plain(members: list[zipfile.ZipInfo], size: int) -> None:
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     try:
-        return _array(archive.read(member))
+        data = archive.read(member)
+        return _array(data, _header(data, len(data)))
     except BadFile as error:
         raise BadFile(f"{shown(member.filename, 120)}: {error}") from None
 

@@ -22,7 +22,8 @@ from snubridge.exactness import smallest_margin
 from snubridge.ir.nodes import ShapeMisfit
 
 Shape = tuple[int, ...]
-STEPS, SAMPLES, MOST_VALUES = 9, 3, 300
+STEPS, MOST_VALUES = 9, 300
+"""Of most runs, and at each node of a graph."""
 FAR = (STEPS - 1, STEPS, STEPS + 1, 64, 65, 2**15, 2**20)
 MARGIN = 1e-3
 """Below, an engine that rounds may decide otherwise."""
@@ -53,7 +54,7 @@ class _Drawing:
 
     def case(self) -> Case:
         for number in range(self.rng.integers(1, 4)):
-            shape = self.choice([(3,), (2, 3), (2, 4, 5), (4, 5, 4), (1, 6, 3)])
+            shape = self.choice([(1,), (3,), (2, 3), (2, 1, 2, 1, 2), *2 * [(2, 4, 5), (4, 5, 4), (1, 6, 3)]])
             self.nodes[f"in{number}"] = sb.Input(shape)
             if number == 0 or self.rng.random() < 0.7:
                 self.shapes[f"in{number}"] = shape
@@ -80,11 +81,12 @@ class _Drawing:
         graph = sb.Graph(
             {name: self.nodes[name] for name in names}, self.edges, numbers=self.numbers, metadata=metadata
         )
+        steps, samples = self.choice([STEPS, STEPS, STEPS, 1, 2]), self.choice([1, 3])
         inputs = {
-            name: self.values((STEPS, SAMPLES, *node.shape), 1.0) * (self.rng.random() < 0.9)
+            name: self.values((steps, samples, *node.shape), 1.0) * (self.rng.random() < 0.9)
             for name, node in graph.of_kind(sb.Input).items()
         }
-        lengths = self.rng.integers(1, STEPS + 1, SAMPLES) if self.rng.random() < 0.6 else None
+        lengths = self.rng.integers(1, steps + 1, samples) if self.rng.random() < 0.6 else None
         return Case(graph, inputs, lengths)
 
     def add(self, number: int) -> None:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FunctionType
+from typing import Any
 
 import pytest
 
 import snubridge.reference.interpreter as interpreter
 import snubridge.reference.operators as operators
+from snubridge.reference.trace import State
 
 
 def _forbidden(*_: object, **__: object) -> None:
     raise AssertionError("an adapter asked the reference for its result")
 
 
-def _functions() -> Iterator[FunctionType]:
-    """Every function that the reference computes with: of its modules, and in their tables."""
+def _functions() -> Iterator[Callable[..., Any]]:
+    """Every function that the reference computes with: of its modules, in their tables, and of its memory."""
     for module in (interpreter, operators):
         for _, value in inspect.getmembers(module):
             for function in value.values() if isinstance(value, dict) else (value,):
                 if inspect.isfunction(function) and function.__module__ == module.__name__:
                     yield function
+    yield from (State.past, State.push, State.reduce, State.reduced)
 
 
 @contextmanager

@@ -89,6 +89,12 @@ class AdapterConformance:
             error.add_note(f"on {case.name}, {case.graph}")
             raise
 
+    def precision(self) -> str:
+        """What the adapter computes a float32 graph in."""
+        program = self.attempted(ZOO[0])
+        assert not isinstance(program, Unsupported), f"a single unit is refused: {program}"
+        return program.rounding.precision
+
     @pytest.mark.parametrize("case", ZOO, ids=str)
     def test_zoo(self, case: Case, tmp_path: Path) -> None:
         """Each case runs as the reference does and, where the adapter reads, comes back; or is refused as declared."""
@@ -107,17 +113,18 @@ class AdapterConformance:
         if read is not None:
             with reference_sealed():
                 program.save(path)
-                assert read(path) == graph
+                assert read(path) == graph, "what is saved does not read back as the graph"
 
     def test_refused_names_cases_of_the_zoo(self) -> None:
         """What is declared as refused exists."""
-        assert self.refused <= {case.name for case in ZOO}
+        unknown = self.refused - {case.name for case in ZOO}
+        assert not unknown, f"`refused` names what the zoo does not hold: {sorted(unknown)}"
 
     @pytest.mark.parametrize("family", ["dyadic", "generic"])
     def test_random_graphs_spike_alike(self, family: Family) -> None:
         """0 differing spikes on every graph of the family in which equality can be demanded."""
         compared = spikes = 0
-        precision = self.lowered(random_case(0, family)).rounding.precision
+        precision = self.precision()
         for seed in range(SEEDS):
             case = drawn(seed, family, precision=precision)
             expected = case.expected
@@ -134,7 +141,7 @@ class AdapterConformance:
             compared += 1
             spikes += sum(int(expected.spikes[name].sum()) for name in case.graph.of_kind(Unit))
         assert compared >= LEAST[family], f"only {compared} of {SEEDS} graphs could be compared"
-        assert spikes > 1000
+        assert spikes > 1000, f"only {spikes} spikes were compared"
 
     def test_the_whole_space(self, record_property: Callable[[str, object], None]) -> None:
         """Of ``SEEDS_WHOLE`` graphs of every kind each runs, or is refused with reasons; ``least`` of them run.
@@ -142,7 +149,7 @@ class AdapterConformance:
         Those that run are compared where equality can be demanded. What was refused, and why, is
         printed (``pytest -rP`` shows it), recorded as a property, and part of the message if too few ran.
         """
-        precision = self.lowered(random_case(0, "dyadic")).rounding.precision
+        precision = self.precision()
         refusals: dict[str, tuple[str, ...]] = {}
         undecided: list[str] = []
         for seed in range(SEEDS_WHOLE):
@@ -182,16 +189,16 @@ class AdapterConformance:
         case = random_case(5, "dyadic", steps=4)
         trace = self.lowered(case).run(case.inputs, record=record)
         units = set(case.graph.of_kind(Unit))
-        assert set(trace.spikes) == (units if "spikes" in record else set())
-        assert set(trace.states) == (units if "states" in record else set())
-        assert trace.outputs
+        assert set(trace.spikes) == (units if "spikes" in record else set()), f"spikes of {set(trace.spikes)}"
+        assert set(trace.states) == (units if "states" in record else set()), f"states of {set(trace.states)}"
+        assert set(trace.outputs) == set(case.graph.of_kind(Output)), f"outputs of {set(trace.outputs)}"
 
     def test_a_program_saves(self, no_reference: None, tmp_path: Path) -> None:
         """``save`` writes something at the path that it is given, and again over it."""
         program = self.lowered(random_case(5, "dyadic"))
         for _ in range(2):
             program.save(tmp_path / f"net{self.suffix}")
-        assert (tmp_path / f"net{self.suffix}").exists()
+        assert (tmp_path / f"net{self.suffix}").exists(), f"nothing is at net{self.suffix}"
 
     def test_a_program_runs_twice_alike(self, no_reference: None) -> None:
         """No state survives a run, and another number of steps and samples is no obstacle."""
@@ -220,10 +227,10 @@ class AdapterConformance:
     def test_native_and_rounding_are_there(self, no_reference: None) -> None:
         """``native`` is something, and ``rounding`` an ``ErrorModel`` of a known precision."""
         program = self.lowered(random_case(5, "dyadic"))
-        assert program.native is not None
-        assert isinstance(program.rounding, ErrorModel)
-        assert program.rounding.precision in NUMBERS
-        assert isinstance(program, Program)
+        assert program.native is not None, "native is None"
+        assert isinstance(program.rounding, ErrorModel), f"rounding is {program.rounding!r}, not an ErrorModel"
+        assert program.rounding.precision in NUMBERS, f"precision {program.rounding.precision!r} is none of {NUMBERS}"
+        assert isinstance(program, Program), "the program lacks a part of the contract"
 
     def test_an_overflow_is_an_error(self, no_reference: None) -> None:
         """A value that no float can hold is ``BadInput``, not a silent infinity."""

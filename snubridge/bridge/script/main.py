@@ -1,12 +1,15 @@
 # The end of every exported script: read inputs and parameters, run, write the trace. Imports numpy only,
 # since its source is appended to the engine module's (so no `from __future__` here).
 import hashlib
+import io
 import json
 import math
 import os
 import pathlib
+import struct
 import sys
 import tokenize
+import warnings
 import zipfile
 import zlib
 
@@ -14,8 +17,8 @@ import numpy as np
 
 # What numpy and zipfile raise for one broken file or another.
 UNREADABLE = (
-    *(OSError, ValueError, EOFError, KeyError, SyntaxError, TypeError, RuntimeError, MemoryError),
-    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+    *(OSError, ValueError, TypeError, KeyError, EOFError, OverflowError, RuntimeError, MemoryError, SyntaxError),
+    *(struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 
 
@@ -26,38 +29,59 @@ def refuse(problem):
 
 
 def read_arrays(path):
-    """The array of an .npy file, or those of an .npz file by their exact names; nothing of it is evaluated."""
+    """The array of an .npy file, or those of an .npz file by their exact names; whatever fails is refused."""
     try:
         if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
             refuse(f"{path}: is no regular file")  # a pipe would be waited for without end
-        with pathlib.Path(path).open("rb") as stream:
-            if not zipfile.is_zipfile(stream):
-                stream.seek(0)
-                return checked(stream, pathlib.Path(path).stat().st_size)
-            with zipfile.ZipFile(stream) as archive:
-                arrays = {}
-                for info in archive.infolist():
-                    with archive.open(info) as member:
-                        arrays[info.filename.removesuffix(".npy")] = checked(member, info.file_size)
-                return arrays
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a header that is refused in the next moment
+            return arrays_of(path)
     except UNREADABLE as error:
         refuse(f"{path}: cannot be read as an .npy or .npz file: {error}")
 
 
-def checked(stream, size):
-    """One .npy, whose header must account for exactly the ``size`` bytes that there are, before any are taken."""
-    start = np.lib.format.read_magic(stream)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if start not in readers:
-        raise ValueError(f"version {start} of the .npy format")
-    shape, fortran, dtype = readers[start](stream)
-    if dtype.hasobject or dtype.kind not in "biufU":
-        raise ValueError(f"values of type {dtype}; real numbers are needed")
-    count = math.prod(shape)
-    if count * dtype.itemsize != size - stream.tell():
-        raise ValueError(f"a header that says {dtype} {shape}, and {size - stream.tell()} bytes of values")
-    values = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
-    return values.reshape(shape, order="F" if fortran else "C")
+def arrays_of(path):
+    """The array of an .npy file, or {name: array} of an .npz file: nothing is unpickled, no size is believed."""
+    with pathlib.Path(path).open("rb") as stream:
+        start = stream.read(2)
+        data = start + (stream.read() if start in (b"PK", np.lib.format.MAGIC_PREFIX[:2]) else b"")
+    return members(data) if start == b"PK" else array_of(data)
+
+
+def members(data):
+    """The arrays of an .npz by their exact names: NpzFile drops a trailing .npy, and may take one for another."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = archive.infolist()
+        packed = [member for member in found if member.compress_type != zipfile.ZIP_STORED]
+        if len({member.filename for member in found}) < len(found):
+            raise ValueError("two arrays of one name")
+        if any(member.compress_type != zipfile.ZIP_DEFLATED for member in packed):
+            raise ValueError("packed in another way than numpy's")
+        if sum(member.file_size for member in found) > (max(100 * len(data), 2**25) if packed else len(data)):
+            raise ValueError("it unfolds to too many bytes: save it with numpy.savez")
+        return {member.filename.removesuffix(".npy"): array_of(archive.read(member)) for member in found}
+
+
+def array_of(data):
+    """The array of the bytes of an .npy file, which holds as many values as its header says."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of .npy")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, columns_first, dtype = read_header(stream)
+    start = stream.tell()
+    if (
+        dtype.hasobject
+        or dtype.kind not in "biufU"
+        or not dtype.itemsize
+        or math.prod(shape) * dtype.itemsize != len(data) - start
+    ):
+        raise ValueError(f"{len(data) - start} bytes for the shape {shape!s:.60} of {dtype!s:.60}")
+    values = np.frombuffer(data, dtype, offset=start) if len(data) > start else np.empty(0, dtype)
+    if dtype.kind == "b" and (values.view(np.uint8) > 1).any():
+        raise ValueError("bytes that are no bool")
+    return values.reshape(shape, order="F" if columns_first else "C")
 
 
 def read_inputs(path, plan):

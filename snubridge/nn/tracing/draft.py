@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from snubridge.errors import Breach
-from snubridge.ir import Edge, Float32, Float64, Linear, Node, Numbers
-from snubridge.ir.nodes import Shape, ShapeMisfit
+from snubridge.bridge import shapes
+from snubridge.ir import Edge, Float32, Float64, Graph, Input, Linear, Node, Numbers, validate
+from snubridge.ir.nodes import Shape
 from snubridge.ir.numbers import Array
-from snubridge.nn.tracing.values import Misfit, Refused, Signal, Term
+from snubridge.nn.tracing.values import Refused, Signal, Term
 
 
 @dataclass
@@ -29,17 +29,16 @@ class Draft:
     norms: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, path: str, node: Node, x: Signal) -> Signal:
-        """A node that receives x; a name already taken gets _2, _3, ..."""
+        """A node that receives x; a name already taken gets _2, _3, ...; ``InvalidGraph`` if it breaks a rule."""
         name = self._free(path)
-        try:
-            shape = node.output_shape(x.shape)
-        except ShapeMisfit as misfit:
-            found = f"an input of shape {x.shape}"
-            raise Misfit(Breach(f"node {name}", found, misfit.needed, misfit.remedy)) from None
         edges = [Edge(self.present(term).node, name, term.delay) for term in x.terms]
+        source = "x" if name != "x" else "y"
+        numbers = Float32() if torch.float32 in self.dtypes.values() else Float64()
+        alone = Graph({source: Input(x.shape), name: node}, [Edge(source, name)], numbers=numbers)
+        validate(alone)
         self.nodes[name] = node
         self.edges += edges
-        return Signal((Term(name),), shape, merged=x.merged)
+        return Signal((Term(name),), shapes(alone)[name], merged=x.merged)
 
     def add_source(self, path: str, node: Node, shape: Shape) -> Signal:
         """A node that receives nothing yet."""
@@ -74,6 +73,8 @@ class Draft:
             raise Refused(f"{place}: is on the meta device and has no values; materialize the module first")
         if axes is not None and tensor.ndim != axes:
             raise Refused(f"{place}: a parameter of shape {tuple(tensor.shape)}; one of {axes} axes is needed")
+        if tensor.is_complex():
+            raise Refused(f"{place}: a parameter of type {tensor.dtype}; a graph has real numbers")
         self.dtypes[place] = tensor.dtype
         array: Array = tensor.detach().cpu().to(torch.float64).numpy()
         return array

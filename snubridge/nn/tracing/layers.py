@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,10 +108,10 @@ def _pool2d(draft: Draft, path: str, layer: torch.nn.AvgPool2d, x: Signal) -> Si
 
 
 def _pool2d_bars(path: str, layer: torch.nn.AvgPool2d) -> Iterator[str]:
-    node = ir.AvgPool2d(layer.kernel_size)
+    kernel = ir.AvgPool2d(layer.kernel_size).kernel_size
     if layer.ceil_mode:
         yield f"{path}: ceil_mode=True cannot be captured; choose sizes that divide, or pad"
-    if layer.divisor_override not in (None, 1, node.kernel_size[0] * node.kernel_size[1]):
+    if layer.divisor_override not in (None, 1) and layer.divisor_override != math.prod(kernel):
         yield (
             f"{path}: divisor_override={layer.divisor_override} cannot be captured; take nn.SumPool2d and scale the "
             "weights behind it"

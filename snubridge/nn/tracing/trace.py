@@ -145,6 +145,10 @@ def _arguments(module: torch.nn.Module, shapes: Mapping[str | None, Shape]) -> d
 def _traced(module: torch.nn.Module, inputs: Mapping[str, object]) -> fx.Graph:
     parameters = inspect.signature(module.forward).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in inputs}
+    nested = [name for name, default in defaults.items() if isinstance(default, tuple | list | dict)]
+    if nested:
+        reason = f"forward: the default of {', '.join(nested)} is no single value; take None, a number or text"
+        raise Unsupported("capture", [reason])
     try:
         with evaluation(module):
             return _Tracer().trace(module, concrete_args=defaults or None)

@@ -18,7 +18,7 @@ from snubridge.nn.tracing.functions import Call, is_harmless, value_of
 from snubridge.nn.tracing.layers import LAYERS, Takes
 from snubridge.nn.tracing.outputs import draw_outputs
 from snubridge.nn.tracing.refusals import nearest
-from snubridge.nn.tracing.values import Lost, Misfit, Pair, Refused, Signal
+from snubridge.nn.tracing.values import Lost, Pair, Refused, Signal
 from snubridge.version import __version__
 
 
@@ -44,7 +44,7 @@ class Translation:
     traced: fx.Graph
     draft: Draft = field(default_factory=Draft)
     reasons: list[str] = field(default_factory=list)
-    misfits: list[Breach] = field(default_factory=list)
+    breaches: list[Breach] = field(default_factory=list)
     where: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def captured(self) -> Captured:
@@ -64,9 +64,9 @@ class Translation:
         except Refused as refused:
             self.reasons.append(str(refused))
         if self.reasons:
-            raise Unsupported("capture", list(dict.fromkeys(self.reasons)))
-        if self.misfits:
-            raise InvalidGraph(self.misfits)
+            raise Unsupported("capture", dict.fromkeys([*self.reasons, *map(str, self.breaches)]))
+        if self.breaches:
+            raise InvalidGraph(self.breaches)
         graph = Graph(self.draft.nodes, self.draft.edges, numbers=numbers)
         validate(graph)
         metadata: dict[str, Any] = {
@@ -110,12 +110,14 @@ class Translation:
             return self._value(node, tuple(args), dict(kwargs))
         except Refused as refused:
             self.reasons.append(str(refused))
-        except Misfit as misfit:
-            self.misfits.append(misfit.breach)
+        except InvalidGraph as error:
+            self.breaches += error.breaches
         return Lost()
 
     def _value(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if node.op == "placeholder":
+            if node.target not in self.inputs:
+                raise Refused(f"forward: the argument {node.target} cannot be captured; give each input a name")
             name, shape = self.inputs[str(node.target)]
             return self.draft.add_source(name, Input(shape), shape)
         call = Call(node, self.root)

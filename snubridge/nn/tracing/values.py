@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from snubridge.errors import Breach
 from snubridge.ir.nodes import Shape
 
 
@@ -74,11 +73,3 @@ class Lost:
 
 class Refused(Exception):
     """One reason, with its place."""
-
-
-class Misfit(Exception):
-    """A shape that does not fit the node that receives it."""
-
-    def __init__(self, breach: Breach) -> None:
-        self.breach = breach
-        super().__init__(str(breach))

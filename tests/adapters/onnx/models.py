@@ -51,6 +51,22 @@ def small() -> sb.Graph:
     return recurrent(sb.Unit(dyadic((2, 4), 5) ** 2 / 2, 0.5, initial_state=0.25))
 
 
+def convolutional() -> sb.Graph:
+    """Two groups, every setting of a window, and both pools, of spikes."""
+    nodes = {
+        "in": sb.Input((4, 6, 7)),
+        "conv": sb.Conv2d(dyadic((6, 2, 3, 2), 1), dyadic((6,), 2), (2, 1), (1, 2), (1, 2), groups=2),
+        "spiking": sb.Unit(1.0, 0.5),
+        "mean": sb.AvgPool2d((2, 4), (1, 2), (1, 1)),
+        "sum": sb.SumPool2d(2, 1, 1),
+        "flat": sb.Flatten(),
+        "pooled": sb.Output(),
+        "summed": sb.Output(),
+    }
+    chain = [("in", "conv"), ("conv", "spiking"), ("spiking", "mean"), ("mean", "flat"), ("flat", "pooled")]
+    return sb.Graph(nodes, [sb.Edge(*ends) for ends in [*chain, ("spiking", "sum"), ("sum", "summed")]])
+
+
 def read(source: Any) -> sb.Graph:
     return sb.import_graph(source, "onnx")
 

@@ -29,6 +29,9 @@ def test_refusals_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> N
         sb.export(small(), "onnx", precision="half")
     with pytest.raises(sb.Unsupported, match=r"a model needs an output: add an sb\.Output"):
         sb.export(sb.Graph({"in": sb.Input((1,))}, []), "onnx")
+    narrow = sb.Graph({"in": sb.Input((1,))}, [], numbers=sb.Float64())
+    with pytest.raises(sb.Unsupported, match=r"would round the parameters(?s:.*)a model needs an output"):
+        sb.export(narrow, "onnx", precision="float32")
     monkeypatch.setattr(adapter, "MAX_BYTES", 100)
     with pytest.raises(sb.Unsupported, match="bytes of parameters do not fit into one ONNX file of 2 GiB"):
         sb.export(small(), "onnx")

@@ -13,6 +13,7 @@ import pytest
 
 import snubridge as sb
 from tests.adapters.onnx.models import (
+    convolutional,
     model_bytes,
     read,
     recurrent,
@@ -139,6 +140,40 @@ def test_altered_models_are_refused(alter: Callable[[onnx.ModelProto], None], pr
             read(source)
 
 
+def flip_a_bias(model: onnx.ModelProto) -> None:
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "parameters/conv/bias")
+    bias.raw_data = bytes([bias.raw_data[0] ^ 1]) + bias.raw_data[1:]
+
+
+def pad_with_the_next_channel(model: onnx.ModelProto) -> None:
+    next(node for node in scan(model).attribute[0].g.node if node.op_type == "Pad").input[1] = "constants/int64/[0]"
+
+
+def sum_for_a_mean(model: onnx.ModelProto) -> None:
+    next(node for node in scan(model).attribute[0].g.node if node.op_type == "ReduceMean").op_type = "ReduceSum"
+
+
+def shift_the_windows(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.op_type == "Sub").input[1] = "constants/int64/0"
+
+
+def stretch_the_stride(model: onnx.ModelProto) -> None:
+    entry = model.metadata_props[0]
+    entry.value = entry.value.replace('"stride":[2,1]', '"stride":[3,1]')
+
+
+@pytest.mark.parametrize(
+    "alter", [pad_with_the_next_channel, sum_for_a_mean, shift_the_windows, stretch_the_stride, flip_a_bias]
+)
+def test_altered_windows_are_refused(alter: Callable[[onnx.ModelProto], None]) -> None:
+    model = sb.export(convolutional(), "onnx", precision="float64").native
+    intact = model.SerializeToString(deterministic=True)
+    alter(model)
+    assert model.SerializeToString(deterministic=True) != intact
+    with pytest.raises(sb.BadFile, match=r"altered after it was written: model\."):
+        read(model)
+
+
 class _Trap:
     def __reduce__(self) -> tuple[Any, ...]:
         return pytest.fail, ("a pickle was opened",)
@@ -178,9 +213,11 @@ def test_a_precision_that_the_graph_cannot_have_is_refused() -> None:
         read(model)
 
 
-def test_no_changed_byte_passes() -> None:
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("graph", [small(), convolutional()], ids=["small", "convolutional"])
+def test_no_changed_byte_passes(graph: sb.Graph, precision: str) -> None:
     """300 files with one changed byte each: every one is refused, and by a BadFile."""
-    data, rng = model_bytes(small()), np.random.default_rng(14)
+    data, rng = model_bytes(graph, precision=precision), np.random.default_rng(14)
     for position in rng.choice(len(data), 300, replace=False):
         altered = bytearray(data)
         altered[position] ^= int(rng.integers(1, 256))

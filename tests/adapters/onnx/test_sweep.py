@@ -11,7 +11,7 @@ import snubridge as sb
 from tests.adapters.onnx.models import TOLERANCE, read
 from tests.adapters.sweep import EVERYTHING, assert_alike, demanded, features, random_case
 
-SEEDS = 35
+SEEDS = 50
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ SEEDS = 35
         ("dyadic", "float32", sb.Float32(), SEEDS),
         ("dyadic", "float64", sb.Float32(), SEEDS),
         ("dyadic", "float64", sb.Float64(), SEEDS),
-        ("generic", "float32", sb.Float32(), 25),  # the others have a near-tie
+        ("generic", "float32", sb.Float32(), 35),  # the others have a near-tie
         ("generic", "float64", sb.Float32(), SEEDS),
         ("generic", "float64", sb.Float64(), SEEDS),
     ],
@@ -43,5 +43,5 @@ def test_whatever_a_graph_means(family: Any, precision: str, numbers: Any, least
             spikes += sum(int(y.sum()) for name, y in expected.spikes.items() if case.graph.nodes[name].spiking)
             met |= features(case.graph)
     assert compared >= least
-    assert spikes > 10_000
+    assert spikes > 3_000
     assert not (EVERYTHING | ({"Sigmoid()", "Tanh()"} if family == "generic" else set())) - met

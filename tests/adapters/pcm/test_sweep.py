@@ -12,7 +12,7 @@ import snubridge as sb
 from tests.adapters.pcm.chips import READ
 from tests.adapters.sweep import EVERYTHING, assert_alike, features, random_case
 
-SEEDS = 35
+SEEDS = 50
 
 
 @pytest.mark.parametrize("family", ["dyadic", "generic"])
@@ -33,5 +33,5 @@ def test_whatever_a_graph_means(family: Any, numbers: Any, tmp_path: Path) -> No
         assert_alike(case, expected, actual, 1e-9)
         spikes += sum(int(y.sum()) for name, y in expected.spikes.items() if case.graph.nodes[name].spiking)
         met |= features(case.graph)
-    assert spikes > 10_000
+    assert spikes > 3_000
     assert not (EVERYTHING | ({"Sigmoid()", "Tanh()"} if family == "generic" else set())) - met

@@ -101,21 +101,6 @@ def test_every_weight_that_no_device_carries_is_named_by_its_place() -> None:
     ]
 
 
-def test_numbers_that_json_may_round_are_refused_with_every_reason() -> None:
-    conv = sb.Conv2d([[[[1.0]]]], stride=2**70, dilation=(1, 2**54))
-    nodes = {"in": sb.Input((1, 3, 3)), "conv": conv, "pool": sb.SumPool2d(1, 2**60), "out": sb.Output()}
-    edges = [sb.Edge("in", "conv"), sb.Edge("conv", "pool"), sb.Edge("pool", "out")]
-    nodes |= {"deep": sb.Input((1,) * 63)}
-    with pytest.raises(sb.Unsupported) as refused:
-        sb.export(sb.Graph(nodes, edges), "pcm")
-    assert [reason.split(" = ")[0] for reason in refused.value.reasons] == [
-        "node deep: 63 axes, above 62: take fewer",
-        "node conv: stride",
-        "node conv: dilation",
-        "node pool: stride",
-    ]
-
-
 def put(group: str, index: int, *keys: Any, to: Any) -> Tamper:
     def tamper(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         at = document[group][index]
@@ -154,7 +139,7 @@ ATTACKS: dict[str, tuple[Tamper, str]] = {
         r"\$\.crossbars\[0\]\.uses_per_step: found 1;.*needs 36",
     ),
     "more devices": (put("crossbars", 0, "devices", to=145), r"\$\.crossbars\[0\]\.devices: found 145"),
-    "huge padding": (put("pools", 0, "window", "padding", to=[2**50, 2**50]), "at most half of the kernel"),
+    "huge padding": (put("pools", 0, "window", "padding", to=[2**30, 2**30]), "at most half of the kernel"),
     "a pool of another kind": (put("pools", 0, "operation", to="max"), r"operation: found 'max'; needed sum or mean"),
     "a shape of endless axes": (put("inputs", 0, "shape", to=[2**53] * 400_000), "400000 sizes; needed at most"),
     "an array of endless axes": (
@@ -187,10 +172,10 @@ def test_another_pool_is_another_network(tmp_path: Path) -> None:
     """A sound one, read as it stands; a window far larger than its sample is no work to read."""
     path = saved(convolutional(), tmp_path)
     reseal(path, put("pools", 0, "operation", to="sum"))
-    reseal(path, put("pools", 0, "window", "kernel", to=[2**52, 2**52 + 1]))
-    reseal(path, put("pools", 0, "window", "padding", to=[2**51, 2**51]))
+    reseal(path, put("pools", 0, "window", "kernel", to=[2**30, 2**30 + 1]))
+    reseal(path, put("pools", 0, "window", "padding", to=[2**29, 2**29]))
     pool = READ(path).nodes["mean"]
-    assert pool == sb.SumPool2d((2**52, 2**52 + 1), (1, 2), 2**51)
+    assert pool == sb.SumPool2d((2**30, 2**30 + 1), (1, 2), 2**29)
 
 
 def test_a_huge_chip_of_few_devices_is_small_work_to_read(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from snubridge_pcm import folder
 
 import snubridge as sb
 from tests.adapters.pcm.chips import one_crossbar, saved
@@ -65,6 +66,7 @@ def test_a_failed_save_leaves_the_old_folder(failing: str, tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
+        patch.setattr(folder, "exchange", lambda one, other: False)  # as where the system cannot
         patch.setattr(Path, "rename", failing_rename)
         if failing == "fsync":
             patch.setattr(os, "fsync", failing_fsync)

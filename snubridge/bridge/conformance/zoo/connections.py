@@ -193,6 +193,15 @@ FANS: tuple[Case, ...] = (
         states={"u": [0.25, 0, 0.25]},
     ),
     wired(
+        "sum_of_three_in_another_order",
+        "The same, summed the other way round.",
+        {**_in(), "p": _cell(64.0), "q": _cell(0.25), "r": _cell(-64.0), "u": Unit(0.0, 0.125)},
+        [("in", "p"), ("in", "q"), ("in", "r"), ("q", "u"), ("r", "u"), ("p", "u")],
+        [1, 0, 1],
+        spikes={"u": [1, 0, 1]},
+        states={"u": [0.25, 0, 0.25]},
+    ),
+    wired(
         "units_into_a_unit",
         "Two units meet in a third without weights.",
         {**_in(2), "a": RELAY, "b": Unit(0.0, 1.5), "c": Unit(0.0, 1.5)},
@@ -265,6 +274,15 @@ PORTS: tuple[Case, ...] = (
         [("in", "w"), ("w", "u"), *recorded("w", "u")[1]],
         [1, 0.25, -1],
         outputs={"out.w": [2, 0.5, -2], "out.u": [1, 0, 0]},
+    ),
+    wired(
+        "one_sample_of_one_neuron",
+        "B = 1, and axes of length 1 stay.",
+        {**_in(), "w": _cell(2.0), "u": RELAY, "out": Output()},
+        [("in", "w"), ("w", "u"), ("u", "out")],
+        [1, 0],
+        spikes={"u": [1, 0]},
+        outputs={"out": [1, 0]},
     ),
     wired(
         "output_straight_from_an_input",

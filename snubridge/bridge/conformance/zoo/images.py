@@ -193,6 +193,19 @@ NETWORKS: tuple[Case, ...] = (
         states={"u": [[0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]},
     ),
     wired(
+        "parameters_of_each_pixel",
+        "Thresholds and initial states lie as the image lies, channel by channel.",
+        {
+            "in": Input((1, 1, 2)),
+            "c": Conv2d([[[[1]]], [[[2]]]]),
+            "u": Unit(1.0, [[[0.5, 1.5]], [[2.5, 0.5]]], initial_state=[[[0.0, 0.0]], [[0.25, 0.0]]]),
+        },
+        [("in", "c"), ("c", "u")],
+        [[[[1, 0.75]]], [[[0.25, 1]]]],
+        spikes={"u": [[1, 0, 0, 1], [0, 1, 1, 1]]},
+        states={"u": [[1, 0.75, 2.25, 1.5], [0.25, 1.75, 2.75, 2]]},
+    ),
+    wired(
         "lateral_behind_a_conv",
         "One feature's spike clears all features of its sample, of both samples alone.",
         {"in": Input((1, 1, 2)), "c": Conv2d([[[[1]]], [[[2]]]]), "u": Unit(1.0, 1.5, reset=Reset.LATERAL)},

@@ -151,6 +151,15 @@ UNITS: tuple[Case, ...] = (
         exact=False,
     ),
     driven(
+        "soft_saturates",
+        "Far from the threshold a sigmoid is 0 or 1, and nothing overflows on the way.",
+        Unit(0.0, 0.0, h=Sigmoid()),
+        [[-1000, 1000], [1000, -1000]],
+        [[0, 1], [1, 0]],
+        [[-1000, 1000], [1000, -1000]],
+        exact=False,
+    ),
+    driven(
         "relu_floor",
         "With g ReLU no state falls below zero, whatever comes.",
         Unit(1.0, 1.25, g=ReLU()),
