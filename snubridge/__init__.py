@@ -18,6 +18,8 @@ from snubridge.errors import MissingEngine as MissingEngine
 from snubridge.errors import SnubridgeError as SnubridgeError
 from snubridge.errors import SpikesDiffer as SpikesDiffer
 from snubridge.errors import Unsupported as Unsupported
+from snubridge.exactness.certificate import Certificate as Certificate
+from snubridge.exactness.certificate import certify as certify
 from snubridge.exactness.error_model import ErrorModel as ErrorModel
 from snubridge.ir import AvgPool2d as AvgPool2d
 from snubridge.ir import Conv2d as Conv2d

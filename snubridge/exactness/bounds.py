@@ -141,7 +141,8 @@ class Stateless:
         if not isinstance(self.node, Linear | Conv2d):
             return np.zeros((), dtype=np.int64)
         lowest = lowest_bit(self._weight).reshape(len(self._weight), -1).min(axis=1)
-        return lowest[:, None, None] if isinstance(self.node, Conv2d) else lowest
+        spread: Exponents = lowest[:, None, None] if isinstance(self.node, Conv2d) else lowest
+        return spread
 
     @cached_property
     def bias_grid(self) -> Exponents:
@@ -183,7 +184,8 @@ class Stateless:
 
 def _reshaped(node: Node, x: Bounded) -> Bounded:
     def turn(part: Array) -> Array:
-        return OPERATORS[type(node)](node, np.broadcast_to(part, x.value.shape))
+        turned: Array = OPERATORS[type(node)](node, np.broadcast_to(part, x.value.shape))
+        return turned
 
     return Bounded(turn(x.value), turn(x.error), turn(x.magnitude), x.roundings, turn(x.lost), turn(x.grid))
 
@@ -191,8 +193,8 @@ def _reshaped(node: Node, x: Bounded) -> Bounded:
 def _terms(node: Any, x: Bounded) -> Array:
     """(B,): how many products one output sums at most; a product with 0 is exact and changes no sum."""
     if isinstance(node, Linear):
-        counts = np.count_nonzero(x.magnitude, axis=-1).reshape(len(x.value), -1)
-        return counts.max(axis=1).astype(np.float64)
+        counts: Array = np.count_nonzero(x.magnitude, axis=-1).reshape(len(x.value), -1).max(axis=1)
+        return counts.astype(np.float64)
     window = node.weight[0].size if isinstance(node, Conv2d) else node.kernel_size[0] * node.kernel_size[1]
     return np.full(len(x.value), float(window))
 

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snubridge.errors import BadInput
-from snubridge.exactness.bounds import Bounded, STATELESS, rounding_of
+from snubridge.exactness.bounds import NO_GRID, STATELESS, Bounded, rounding_of
 from snubridge.exactness.dependence import reached
 from snubridge.exactness.error_model import ErrorModel
 from snubridge.exactness.grids import ZERO, lowest_bit
-from snubridge.exactness.bounds import NO_GRID
 from snubridge.exactness.unit_bounds import UnitBounds
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Unit
@@ -51,7 +50,7 @@ class Certificate:
     ``conditional``      the share that must be equal if all that it depends on is
     ``smallest_margin``  the smallest |s - threshold|; infinite if nothing spikes
     ``open``             the decisions that the model leaves open, in the order of steps
-    ``margins, bounds``  with ``record=True``, by unit (T, B, *shape): s - threshold, signed, and the bound on |s|'s error
+    ``margins, bounds``  with ``record=True``, by unit (T, B, *shape): s - threshold, signed, and the bound on s
     """
 
     model: ErrorModel
@@ -133,7 +132,8 @@ def _collected(graph: Graph, run: Run, model: ErrorModel, record: bool) -> Certi
     opened.sort(key=lambda place: place.step)
     if opened and not record:  # a block without an open decision kept nothing: all of it is certified
         kept["uncertified"] = [
-            found or {name: np.zeros((run.steps, block.size, *shapes(graph)[name]), dtype=bool) for name in block.spiking}
+            found
+            or {name: np.zeros((run.steps, block.size, *shapes(graph)[name]), dtype=bool) for name in block.spiking}
             for found, block in zip(kept["uncertified"], blocks, strict=True)
         ]
     groups = {
@@ -221,7 +221,9 @@ class _Block:
                     if line.maxlen:
                         line.appendleft(now[name])
         for name, trail in trails.items():
-            self.margins[name], self.bounds[name], self.open[name] = (np.stack(part) for part in zip(*trail, strict=True))
+            self.margins[name], self.bounds[name], self.open[name] = (
+                np.stack(part) for part in zip(*trail, strict=True)
+            )
 
     def _given(self, name: str, t: int) -> Bounded:
         value = self.run.inputs[name][t, self.samples].astype(np.float64)
@@ -231,7 +233,7 @@ class _Block:
     def _demand_range(self, name: str, t: int, largest: float) -> None:
         if not largest < math.ldexp(1.0, min(self.model.format.range, 1023)):
             raise BadInput(
-                f"node {name} may overflow {self.model.precision} at step {t} (a sum of magnitudes up to {largest:.3g}): "
+                f"node {name} may overflow {self.model.precision} at step {t} (magnitudes that sum to {largest:.3g}): "
                 "scale the weights or the inputs down, or take a wider precision"
             )
 

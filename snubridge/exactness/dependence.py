@@ -55,8 +55,10 @@ def reached(graph: Graph, marks: Marks) -> dict[str, NDArray[np.bool_]]:
                 now[name] = state | marks[name][t]
                 carried[name] = _kept(node, state, now[name])
             else:
-                now[name] = OPERATORS[type(node)](node, received.astype(np.float64)) > 0 if received.any() else (
-                    np.zeros(sizes[name], dtype=bool)
+                now[name] = (
+                    OPERATORS[type(node)](node, received.astype(np.float64)) > 0
+                    if received.any()
+                    else (np.zeros(sizes[name], dtype=bool))
                 )
         for name, reach in longest.items():
             if reach:

@@ -148,7 +148,7 @@ class UnitBounds:
             room = np.ldexp(1.0, np.clip(grid + form.significand, -1074, 1023))
             exact = (error == 0) & (grid >= form.lowest) & (np.abs(s) + threshold <= room)
             return np.where(exact, 0.0, (shifted + self._lost) * INFLATE)
-        spread = STEEPEST[type(self.unit.h)] * shifted
+        spread: Array = STEEPEST[type(self.unit.h)] * shifted
         return (spread + self.model.ulps * 2 * units * (np.abs(y) + spread) + self._lost) * INFLATE
 
 
