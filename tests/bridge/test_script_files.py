@@ -14,6 +14,7 @@ import snubridge as sb
 import snubridge.bridge.script.pair as pair
 from snubridge.bridge.conformance.families import random_case
 
+pytestmark = pytest.mark.usefixtures("quick_brian2")
 ENGINES = pytest.mark.parametrize("backend", ["brian2", "nengo"])
 E = sb.Edge
 
