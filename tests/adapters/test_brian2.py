@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import snubridge as sb
 from snubridge.bridge.conformance import AdapterConformance, random_case
 
 brian2 = pytest.importorskip("brian2")
+pytestmark = pytest.mark.usefixtures("quick_brian2")
 
 RNG = np.random.default_rng(7)
 BINARY = (RNG.random((30, 2, 4)) < 0.4).astype(float)
@@ -28,18 +27,6 @@ REAL = BINARY * RNG.integers(-8, 9, BINARY.shape) / 8
 class TestBrian2(AdapterConformance):
     adapter = Brian2Adapter()
     suffix = ".py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """Keep Brian2 from logging all generated code, and from searching all modules for garbage in each run."""
-    logger = logging.getLogger("brian2")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import snubridge as sb
 import snubridge.bridge.script.pair as pair
 from snubridge.bridge.conformance.families import random_case
 
+pytestmark = pytest.mark.usefixtures("quick_brian2")
 ENGINES = pytest.mark.parametrize("backend", ["brian2", "nengo"])
 E = sb.Edge
 
@@ -112,7 +113,7 @@ ALTERED = {
     "no JSON": ({"export": np.array("{")}, "the JSON cannot be read"),
     "no options": ({"export": np.array("[]")}, "does not say how it was exported"),
     "a graph of floats": ({"graph": np.ones(3)}, "the stored graph is float64"),
-    "a cut graph": ({"graph": lambda stored: stored[:-1]}, "not a readable safetensors file|cut short"),
+    "a cut graph": ({"graph": lambda stored: stored[:-1]}, "bytes of arrays, where its header lists"),
     "objects": ({"extra": np.array([{}], dtype=object)}, "not a readable"),
 }
 

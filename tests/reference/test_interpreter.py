@@ -289,3 +289,11 @@ def test_numpy_settings_of_the_caller_change_nothing():
             options = {"precision": "float64"} if backend in ("onnx", "torch") else {}
             assert sb.compare(expected, sb.export(case.graph, backend, **options).run(case.inputs)).equal
         assert sb.compare(expected, sb.simulate(case.graph, case.inputs)).equal
+
+
+def test_a_signaling_nan_is_refused_as_any_other():
+    """Converting one warns: that is not how a caller should learn of it."""
+    x = np.array([0x7FF4000000000000], dtype=np.uint64).view(np.float64).reshape(1, 1, 1)
+    graph = sb.Graph({"in": sb.Input((1,)), "out": sb.Output()}, [sb.Edge("in", "out")])
+    with pytest.raises(sb.BadInput, match="not finite in float32"):
+        sb.simulate(graph, x)
