@@ -11,6 +11,7 @@ terms are multiples of 2^grid, not below the format's range, and magnitude <= 2^
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,11 +81,18 @@ def per_sample(values: Array, like: Array) -> Array:
 
 def is_exact(total: Bounded, model: ErrorModel) -> NDArray[np.bool_]:
     """Where the sum rounds nowhere, in whatever order it is formed."""
-    form = model.format
-    least = form.normal if model.flush else form.lowest
-    room = np.ldexp(1.0, np.clip(total.grid + form.significand, -1074, 1023))
-    exact: NDArray[np.bool_] = (total.error == 0) & (total.grid >= least) & (total.magnitude <= room)
+    exact: NDArray[np.bool_] = (total.error == 0) & fit(total.magnitude, total.grid, model)
     return exact
+
+
+def fit(magnitude: Array, grid: Exponents, model: ErrorModel) -> NDArray[np.bool_]:
+    """Where numbers on a grid, of magnitudes that sum to this, are numbers of the format, and so are their sums.
+
+    Less than the significand's whole range, since the magnitude is a rounded sum itself.
+    """
+    room = np.ldexp(1.0, np.clip(grid + model.format.significand, -1074, 1023))
+    fitting: NDArray[np.bool_] = (grid >= model.least) & (magnitude < room)
+    return fitting
 
 
 def formed(total: Bounded, model: ErrorModel) -> Array:
@@ -97,9 +105,14 @@ def formed(total: Bounded, model: ErrorModel) -> Array:
     return np.where(exact, 0.0, bound * INFLATE)
 
 
-def rounding_of(parameter: Array, bits: int) -> Array:
-    """By how much, relative to it, a format of that many bits changes each float64 number: 0 where it fits."""
-    return np.where(fits(parameter, bits), 0.0, 2.0**-bits)
+def rounding_of(parameter: Array, model: ErrorModel, bits: int | None = None) -> Array:
+    """By how much, relative to it, a float64 number changes where it has to fit the format (or fewer bits): 0 if not.
+
+    What lies below the format's range may vanish, or double at the most.
+    """
+    bits = model.format.significand if bits is None else bits
+    inside = (lowest_bit(parameter) >= model.least) | (np.abs(parameter) >= math.ldexp(1.0, model.format.normal))
+    return np.where(~inside, 1.0, np.where(fits(parameter, bits), 0.0, math.ldexp(1.0, 1 - bits)))
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,7 @@ class Stateless:
         """The largest relative change of a weight."""
         if not isinstance(self.node, Linear | Conv2d):
             return 0.0
-        return self.model.weight_error + float(rounding_of(self._weight, self.model.format.factors).max())
+        return self.model.weight_error + float(rounding_of(self._weight, self.model, self.model.format.factors).max())
 
     @cached_property
     def grid(self) -> Exponents:
@@ -148,11 +161,6 @@ class Stateless:
     def bias_grid(self) -> Exponents:
         """The grid of each bias."""
         return np.full((), ZERO) if self.bias is None else lowest_bit(self.bias)
-
-    @cached_property
-    def _lost(self) -> float:
-        form = self.model.format
-        return 2.0**form.normal if self.model.flush else 2.0 ** max(form.lowest - 1, -1074)
 
     def __call__(self, x: Bounded) -> Bounded:
         """What the node makes of what it receives: a sum of more terms."""
@@ -169,12 +177,12 @@ class Stateless:
             error = error + factor_error * (1 + factor_error) * (magnitude + error) * INFLATE
             grid = np.full(value.shape, NO_GRID)
         lost = operate(absolute, np.broadcast_to(x.lost, x.value.shape)) if np.any(x.lost) else np.zeros(())
-        lost = lost + per_sample(terms, value) * self._lost
+        lost = lost + per_sample(terms, value) * self.model.lost
         roundings = x.roundings + terms
         if isinstance(node, AvgPool2d):
             grid, roundings = _divided(node, grid, roundings)
         if self.bias is not None:
-            bias_error = self.model.weight_error + rounding_of(self.bias, self.model.format.significand)
+            bias_error = self.model.weight_error + rounding_of(self.bias, self.model)
             error = error + bias_error * np.abs(self.bias)
             magnitude = magnitude + np.abs(self.bias)
             grid = np.minimum(grid, np.where(bias_error == 0, self.bias_grid, NO_GRID))
@@ -211,7 +219,7 @@ def _factor_error(x: Bounded, model: ErrorModel) -> float:
     """By how much an engine may round what it multiplies, where that takes fewer bits than its sums."""
     form = model.format
     narrow = form.factors < form.significand and not fits(x.value, form.factors).all()
-    return 2.0**-form.factors if narrow or (form.factors < form.significand and x.error.any()) else 0.0
+    return 2.0 ** (1 - form.factors) if narrow or (form.factors < form.significand and x.error.any()) else 0.0
 
 
 def _divided(node: AvgPool2d, grid: Exponents, roundings: Array) -> tuple[Exponents, Array]:

@@ -227,7 +227,7 @@ class _Block:
 
     def _given(self, name: str, t: int) -> Bounded:
         value = self.run.inputs[name][t, self.samples].astype(np.float64)
-        relative = rounding_of(value, self.model.format.significand)
+        relative = rounding_of(value, self.model)
         return Bounded.of_numbers(value, np.abs(value) * relative, np.where(relative == 0, lowest_bit(value), NO_GRID))
 
     def _demand_range(self, name: str, t: int, largest: float) -> None:

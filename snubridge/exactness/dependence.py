@@ -21,7 +21,7 @@ from snubridge.ir.structure import order, shapes
 from snubridge.reference.operators import OPERATORS
 
 Marks = Mapping[str, NDArray[np.bool_]]
-"""By unit, (T, B, *shape)."""
+"""By unit, (T, B, *shape); units that decide nothing may be left out."""
 
 
 def reached(graph: Graph, marks: Marks) -> dict[str, NDArray[np.bool_]]:
@@ -51,8 +51,10 @@ def reached(graph: Graph, marks: Marks) -> dict[str, NDArray[np.bool_]]:
                     received = received | lines[edge.source][edge.delay - 1]
             if isinstance(node, Unit):
                 state = received | carried[name]
-                found[name][t] = state
-                now[name] = state | marks[name][t]
+                now[name] = state
+                if name in found:
+                    found[name][t] = state
+                    now[name] = state | marks[name][t]
                 carried[name] = _kept(node, state, now[name])
             else:
                 now[name] = (

@@ -2,7 +2,7 @@
 
     fl(a o b) = (a o b)(1 + d) + n      |d| <= u, and |n| bounds what is lost below the format's range
 
-for every sum and product, in any order of summation, with or without fused multiply-add.
+for every sum and product, in any order of summation, rounded in any direction, with or without fused multiply-add.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from snubridge.errors import BadInput
 class Format:
     """A binary floating-point format.
 
-    ``significand``  bits of a sum, the hidden one included; ``unit`` is u = 2^-significand
+    ``significand``  bits of a sum, the hidden one included
     ``factors``      bits to which the factors of a product are rounded before it is formed
     ``lowest``       the smallest subnormal is 2^lowest
     ``normal``       the smallest normal is 2^normal
@@ -34,8 +34,8 @@ class Format:
 
     @property
     def unit(self) -> float:
-        """The unit roundoff, half the distance from 1 to the next number."""
-        return math.ldexp(1.0, -self.significand)
+        """u: the distance from 1 to the next number, so that every direction of rounding is covered."""
+        return math.ldexp(1.0, 1 - self.significand)
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -81,6 +81,16 @@ class ErrorModel:
     def format(self) -> Format:
         """The format of ``precision``."""
         return FORMATS[self.precision]
+
+    @property
+    def least(self) -> int:
+        """Multiples of 2^least are not lost below the format's range."""
+        return self.format.normal if self.flush else self.format.lowest
+
+    @property
+    def lost(self) -> float:
+        """What one product or division loses at most below the format's range."""
+        return math.ldexp(1.0, self.least)
 
     @property
     def keeps_parameters(self) -> bool:

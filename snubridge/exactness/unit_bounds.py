@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from snubridge.exactness.bounds import INFLATE, NO_GRID, Bounded, formed, is_exact, rounding_of
+from snubridge.exactness.bounds import INFLATE, NO_GRID, Bounded, fit, formed, rounding_of
 from snubridge.exactness.error_model import FORMATS, ErrorModel
 from snubridge.exactness.grids import ZERO, Exponents, lowest_bit
 from snubridge.ir.functions import Identity, LeakyReLU, Reset, Sigmoid, Step, Tanh
@@ -44,7 +44,7 @@ class UnitBounds:
     def __post_init__(self) -> None:
         self.y = np.zeros(self.s.shape)
         self.y_error = np.zeros(self.s.shape)
-        self.error = np.abs(self.s) * rounding_of(self.s, self.model.format.significand)
+        self.error = np.abs(self.s) * rounding_of(self.s, self.model)
         self.grid = self._grid_of(self.s, self.error)
 
     @cached_property
@@ -60,12 +60,12 @@ class UnitBounds:
     @cached_property
     def decay_error(self) -> Array:
         """Relative to the decay."""
-        return self.model.decay_error + rounding_of(self.decay, self.model.format.factors)
+        return self.model.decay_error + rounding_of(self.decay, self.model, self.model.format.factors)
 
     @cached_property
     def threshold_error(self) -> Array:
         """Relative to the threshold."""
-        return self.model.threshold_error + rounding_of(self.threshold, self.model.format.significand)
+        return self.model.threshold_error + rounding_of(self.threshold, self.model)
 
     @cached_property
     def _grids(self) -> tuple[Exponents, Exponents]:
@@ -78,7 +78,7 @@ class UnitBounds:
         total = self._carried() + drive
         pre_error = formed(total, model)
         s = G[type(unit.g)](unit.g, total.value)
-        error = self._through_g(total, pre_error)
+        error = self._through_g(total.value, pre_error)
         y = H[type(unit.h)](unit.h, s, self.threshold)
         margin = s - self.threshold
         bound = (error + self.threshold_error * np.abs(self.threshold)) * INFLATE
@@ -112,31 +112,23 @@ class UnitBounds:
         error = (terms.error + changed) * INFLATE
         grid = np.where(terms.magnitude == 0, ZERO, terms.grid)
         # A state that is multiplied by 0 carries nothing, whatever its own bound is.
-        lost = np.where(terms.magnitude == 0, 0.0, terms.roundings * self._lost)
+        lost = np.where(terms.magnitude == 0, 0.0, terms.roundings * self.model.lost)
         roundings = np.full(len(s), float(terms.roundings))
         return Bounded(value, error, terms.magnitude + error, roundings, lost, grid)
 
-    @cached_property
-    def _lost(self) -> float:
-        form = self.model.format
-        return 2.0**form.normal if self.model.flush else 2.0 ** max(form.lowest - 1, -1074)
-
-    def _through_g(self, total: Bounded, error: Array) -> Array:
-        """g multiplies the bound by its Lipschitz constant; a slope rounds once more where it multiplies."""
+    def _through_g(self, value: Array, error: Array) -> Array:
+        """g multiplies the bound by its Lipschitz constant; a slope rounds once more where it may multiply."""
         g = self.unit.g
         if not isinstance(g, LeakyReLU):
             return error
-        slope, form = abs(g.slope), self.model.format
-        own = is_exact(total, self.model)
-        grid = total.grid + int(lowest_bit(np.asarray(float(g.slope))))
-        product = slope * np.abs(total.value)
-        fitting = (product <= np.ldexp(1.0, np.clip(grid + form.significand, -1074, 1023))) & (grid >= form.lowest)
-        slope_error = float(rounding_of(np.asarray(float(g.slope)), form.factors))
-        kept = own & fitting & (slope_error == 0)
-        rounded = (form.unit + FORMATS["float64"].unit + slope_error) * slope * (np.abs(total.value) + error)
-        below = (total.value <= error) & (total.value != 0)
-        spread = error * max(1.0, slope) + np.where(below, np.where(kept, 0.0, rounded + self._lost), 0.0)
-        return np.where(error + rounded == 0, 0.0, spread * INFLATE) if not kept.all() else error * max(1.0, slope)
+        slope = np.asarray(float(g.slope))
+        slope_error = rounding_of(slope, self.model, self.model.format.factors)
+        product = np.abs(slope * value)
+        exact = (error == 0) & (slope_error == 0) & fit(product, lowest_bit(value) + lowest_bit(slope), self.model)
+        units = self.model.format.unit + FORMATS["float64"].unit + slope_error
+        rounded = units * np.abs(slope) * (np.abs(value) + error) + self.model.lost
+        bound: Array = error * max(1.0, abs(g.slope)) + np.where((value <= error) & ~exact, rounded, 0.0)
+        return bound * INFLATE
 
     def _output_error(self, s: Array, y: Array, error: Array) -> Array:
         """The bound on a continuous y: h over all states within the bound, and what evaluating h may add."""
@@ -145,11 +137,10 @@ class UnitBounds:
         shifted = error + self.threshold_error * threshold + units * (np.abs(s - self.threshold) + error)
         if isinstance(self.unit.h, Identity):
             grid = np.minimum(self._grid_of(s, error), self._grids[1])
-            room = np.ldexp(1.0, np.clip(grid + form.significand, -1074, 1023))
-            exact = (error == 0) & (grid >= form.lowest) & (np.abs(s) + threshold <= room)
-            return np.where(exact, 0.0, (shifted + self._lost) * INFLATE)
+            exact = (error == 0) & fit(np.abs(s) + threshold, grid, self.model)
+            return np.where(exact, 0.0, (shifted + self.model.lost) * INFLATE)
         spread: Array = STEEPEST[type(self.unit.h)] * shifted
-        return (spread + self.model.ulps * 2 * units * (np.abs(y) + spread) + self._lost) * INFLATE
+        return (spread + self.model.ulps * 2 * units * (np.abs(y) + spread) + self.model.lost) * INFLATE
 
 
 @dataclass(frozen=True)
@@ -198,8 +189,7 @@ def _subtract_decayed(b: UnitBounds, s: Array, y: Array, e: Array, e_y: Array) -
     taken = np.abs(b.threshold) * (np.abs(y) + e_y)
     inside = np.abs(s) + e + taken
     grid = np.minimum(b.grid, np.where(taken == 0, ZERO, b._grids[1] if b.unit.spiking else NO_GRID))
-    room = np.ldexp(1.0, np.clip(grid + b.model.format.significand, -1074, 1023))
-    grid = np.where((inside <= room) & (grid >= b.model.format.lowest), b._grids[0] + grid, NO_GRID)
+    grid = np.where(fit(inside, grid, b.model), b._grids[0] + grid, NO_GRID)
     error = b.decay * (e + np.abs(b.threshold) * e_y + b.threshold_error * taken)
     return _Terms(error, b.decay * inside, 3, grid)
 
