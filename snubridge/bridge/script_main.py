@@ -111,6 +111,13 @@ def shaped(plan, recorded):
     return trace
 
 
+def overflowed(error):
+    """Whether numpy's FloatingPointError is behind an error, which an engine may have wrapped in its own."""
+    while error is not None and not isinstance(error, FloatingPointError):
+        error = error.__cause__
+    return error is not None
+
+
 def main(run, parameters_sha256):
     """python SCRIPT inputs.npy trace.npz; the parameters lie in the .npz beside the script."""
     if len(sys.argv) != 3:
@@ -128,7 +135,13 @@ def main(run, parameters_sha256):
     arrays = members(parameters.read_bytes())
     plan = json.loads(str(arrays.pop("plan")))
     inputs = read_inputs(sys.argv[1], plan)
-    trace = shaped(plan, run(plan, arrays, inputs))
+    try:
+        with np.errstate(under="ignore", over="raise", invalid="raise"):
+            trace = shaped(plan, run(plan, arrays, inputs))
+    except Exception as error:
+        if not overflowed(error):
+            raise
+        raise SystemExit(f"{sys.argv[1]}: the engine overflowed: scale the weights or the inputs down") from None
     stored = io.BytesIO()
     np.savez(stored, **trace)
     target = pathlib.Path(sys.argv[2]).resolve()
