@@ -42,7 +42,7 @@ def read_inputs(path, plan):
         array = loaded[name]
         if array.dtype.kind not in "biuf" or array.shape[2:] != shape or array.ndim != 2 + len(shape) or not array.size:
             raise SystemExit(f"{path}: input {name} is {array.dtype} {array.shape}; needed numbers (T, B, *{shape})")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
             rounded = array.astype(plan["numbers"]).astype(np.float64)
         if not np.isfinite(rounded).all():
             raise SystemExit(f"{path}: input {name} has values that are not finite in {plan['numbers']}")

@@ -64,6 +64,7 @@ NO_INPUTS = {
     "no steps": (X[:0], "at least one step"),
     "no samples": (X[:, :0], "at least one step and one sample"),
     "NaN": (np.where(np.arange(3) == 1, np.nan, X), r"nan at \(step, sample, ...\) = \(0, 0, 1\) is not finite"),
+    "signaling NaN": (np.full(X.shape, 0x7FF0000000000001, np.uint64).view(np.float64), "nan at .* is not finite"),
     "infinite": (X * -np.inf, "-inf at .* is not finite"),
     "beyond float32": (X * 1e39, r"1e\+39 at .* is not finite in float32"),
     "beyond all floats": ([[[10**400] * 3]], "values of type object"),
