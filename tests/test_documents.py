@@ -36,12 +36,15 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_python_runs(folder):
-    for block in blocks("python"):
-        script = "import warnings\nwarnings.simplefilter('ignore')\n" + block  # engines' own deprecations at import
-        done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "equal: 0 of" in done.stdout
-        assert (folder / "net_brian2.py").exists()
+    """One after the other in one session, as a reader would type them."""
+    session = "import warnings\nwarnings.simplefilter('ignore')\n"  # engines' own deprecations at import
+    done = subprocess.run(
+        [sys.executable, "-c", session + "\n".join(blocks("python"))], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "equal: 0 of" in done.stdout
+    assert "'synapses': " in done.stdout
+    assert (folder / "net_brian2.py").exists()
 
 
 def test_the_commands_run(folder):

@@ -171,8 +171,9 @@ def _settle(target: Path) -> None:
 
 
 def _formers(target: Path) -> list[Path]:
-    """Folders that stepped aside for a new one at ``target``."""
-    return sorted(target.parent.glob(f".{glob.escape(stem(target))}.*{FORMER}"))
+    """Folders that stepped aside for a new one at ``target``; none that only a link leads to."""
+    found = target.parent.glob(f".{glob.escape(stem(target))}.{'[0-9a-f]' * 12}{FORMER}")
+    return sorted(folder for folder in found if not folder.is_symlink())
 
 
 def _is_ours(folder: Path) -> bool:

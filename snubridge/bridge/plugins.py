@@ -7,7 +7,7 @@ import importlib.metadata
 from dataclasses import dataclass
 
 from snubridge.bridge.adapter import Adapter, Requirement
-from snubridge.errors import BadInput, MissingEngine
+from snubridge.errors import BadInput, MissingEngine, shown
 
 GROUP = "snubridge.adapters"
 
@@ -41,8 +41,8 @@ def plugins() -> dict[str, Plugin]:
 def adapter(name: str) -> Adapter:
     """The adapter of that name, whether its engine is installed or not."""
     known = plugins()
-    if name not in known:
-        raise BadInput(f"no backend is called {name!r}; known: {', '.join(known) or 'none'}")
+    if not isinstance(name, str) or name not in known:
+        raise BadInput(f"no backend is called {shown(name)}; known: {', '.join(known) or 'none'}")
     plugin = known[name]
     if plugin.adapter is None:
         raise MissingEngine(f"{name}: {plugin.problem}")

@@ -97,16 +97,10 @@ def _demand_moderate(text: str | bytes) -> None:
 def is_shallow(value: Any, most: int = MAX_DEPTH) -> bool:
     """Whether lists and objects are nested in at most ``most`` levels: so many, any reader and writer endures."""
     level = [value]
-    for _ in range(most + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list | tuple)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return True
-    return False
+    for _ in range(most):
+        holders = [value for value in level if isinstance(value, dict | list)]
+        level = [inner for outer in holders for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    return not any(isinstance(value, dict | list) for value in level)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -51,14 +51,19 @@ class Graph:
         numbers: Numbers = Float32(),
         metadata: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
+        try:
+            nodes, edges = dict(nodes), tuple(edges)
+        except (TypeError, ValueError) as error:
+            breach = Breach("graph", str(error), "a mapping of nodes and a list of edges", "Pass sb.Graph(dict, list).")
+            raise InvalidGraph([breach]) from None
         self.numbers: Numbers = numbers
         self.nodes: Mapping[str, Node] = MappingProxyType(
             {
                 name: node.rounded(numbers) if isinstance(node, Node) and isinstance(numbers, Numbers) else node
-                for name, node in dict(nodes).items()
+                for name, node in nodes.items()
             }
         )
-        self.edges: tuple[Edge, ...] = tuple(edges)
+        self.edges: tuple[Edge, ...] = edges
         if not isinstance(metadata, Mapping):
             raise InvalidGraph([Breach("metadata", f"a {type(metadata).__name__}", "a mapping", "Pass a dict.")])
         try:

@@ -35,8 +35,8 @@ class ShapeMisfit(Exception):
 def _parameter(value: ArrayLike) -> Array:
     """A read-only copy; what is not numeric is kept for the rules to name, never converted."""
     try:
-        array = np.array(value, order="C")
-    except ValueError:  # ragged nested sequences
+        array = np.array(np.asarray(value), order="C")
+    except Exception:  # noqa: BLE001  # ragged sequences; tensors with gradients; what raises in its own __array__
         array = np.empty((), dtype=object)
     if isinstance(value, np.ma.MaskedArray):  # its mask would be lost
         array = np.empty((), dtype=object)

@@ -22,7 +22,7 @@ class _Float:
         Shape ``(*shape,)`` in, the same shape in the format's dtype out, read-only. Whoever
         calls this checks for infinities (the rules of a graph and the entry of inputs do).
         """
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a signaling NaN is but a NaN
             rounded = np.array(array, dtype=self.dtype, order="C")
         rounded.setflags(write=False)
         return rounded

@@ -10,6 +10,7 @@ import io
 import math
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from typing import Any, BinaryIO, Literal
@@ -93,15 +94,16 @@ def _array(data: bytes, header: _Header) -> Array:
     """The array that the bytes of an ``.npy`` file hold."""
     start, dtype, shape, order = header
     size = len(data) - start
+    values = np.frombuffer(data, dtype, offset=start) if size else np.empty(0, dtype)
+    values = values.astype(dtype.newbyteorder("="), copy=False)
+    if dtype.kind == "b" and values.view(np.uint8).max(initial=0) > 1:
+        raise BadFile("it holds bytes that are no bool")
+    if dtype.kind == "U" and values.view(np.uint32).max(initial=0) > sys.maxunicode:
+        raise BadFile("it holds codes that are no text")
     try:
-        array = np.frombuffer(data, dtype, offset=start) if size else np.empty(0, dtype)
-        array = array.reshape(shape, order=order)
+        array = np.asarray(values.reshape(shape, order=order), order="C")
     except ValueError as error:  # an axis beyond what numpy counts, beside one of no length
         raise BadFile(f"its shape {shown(shape)} cannot be: {error}") from None
-    codes = array.ravel().view(np.uint8 if dtype.kind == "b" else np.uint32) if dtype.kind in "bU" and size else None
-    if codes is not None and codes.max() > (1 if dtype.kind == "b" else 0x10FFFF):
-        raise BadFile("it holds bytes that are no bool" if dtype.kind == "b" else "it holds codes that are no text")
-    array = array.astype(dtype.newbyteorder("="), order="C", copy=False)
     array.setflags(write=False)
     return array
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snubridge.errors import BadInput
+from snubridge.errors import BadInput, shown
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input
 from snubridge.ir.numbers import Array
@@ -52,24 +52,19 @@ def prepare(
     arrays = {name: _array(graph, name, node, inputs[name]) for name, node in nodes.items()}
     sizes = {array.shape[:2] for array in arrays.values()}
     if len(sizes) > 1:
-        shown = ", ".join(f"{name} {array.shape[:2]}" for name, array in arrays.items())
-        raise BadInput(f"inputs of different (T, B): {shown}; all share steps and samples")
+        found = ", ".join(f"{name} {array.shape[:2]}" for name, array in arrays.items())
+        raise BadInput(f"inputs of different (T, B): {found}; all share steps and samples")
     steps, samples = next(iter(sizes))
     names = tuple(record) if isinstance(record, Iterable) and not isinstance(record, str) else (record,)
     if isinstance(record, str) or any(name not in RECORDABLE for name in names):
-        raise BadInput(f"record={record!r}: give a tuple of {', '.join(map(repr, RECORDABLE))}")
+        raise BadInput(f"record={shown(record)}: give a tuple of {', '.join(map(repr, RECORDABLE))}")
     return Run(MappingProxyType(arrays), steps, samples, _lengths(lengths, steps, samples), names)
 
 
 def _array(graph: Graph, name: str, node: Input, given: Any) -> Array:
     place = f"input {name}"
     wanted = f"(T, B, {', '.join(map(str, node.shape))})"
-    try:
-        array = np.asarray(given)
-    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; tensors on a device, or with gradients
-        raise BadInput(f"{place}: not an array: {error}; pass numbers of shape {wanted}") from None
-    if isinstance(given, np.ma.MaskedArray):
-        raise BadInput(f"{place}: a masked array, whose mask would be lost; fill it, or pass lengths")
+    array = _real_array(place, given, f"numbers of shape {wanted}")
     if array.dtype.kind not in "biuf":
         raise BadInput(f"{place}: values of type {array.dtype}; pass real numbers of shape {wanted}")
     if array.ndim != 2 + len(node.shape) or array.shape[2:] != node.shape:
@@ -99,6 +94,17 @@ def _array(graph: Graph, name: str, node: Input, given: Any) -> Array:
     return rounded
 
 
+def _real_array(place: str, given: Any, wanted: str) -> Array:
+    """What is given as an array, not yet copied, with nothing lost."""
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # noqa: BLE001  # ragged lists, tensors with gradients, and anything's own __array__
+        raise BadInput(f"{place}: not an array: {error}; pass {wanted}") from None
+    if isinstance(given, np.ma.MaskedArray):
+        raise BadInput(f"{place}: a masked array, whose mask would be lost: fill it; pass {wanted}")
+    return array
+
+
 def _first(mask: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argwhere(mask)[0])
 
@@ -107,10 +113,7 @@ def _lengths(given: ArrayLike | None, steps: int, samples: int) -> Array:
     if given is None:
         lengths = np.full(samples, steps, dtype=np.int64)
     else:
-        try:
-            lengths = np.array(given)
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise BadInput(f"lengths: not an array: {error}; needed integers of shape ({samples},)") from None
+        lengths = _real_array("lengths", given, f"integers of shape ({samples},)")
         if lengths.dtype.kind not in "iu" or lengths.shape != (samples,):
             raise BadInput(f"lengths: {lengths.dtype} of shape {lengths.shape}; needed integers of shape ({samples},)")
         if lengths.min() < 1 or lengths.max() > steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from snubridge.bridge.adapter import Adapter, Program
 from snubridge.bridge.lowering import lower
 from snubridge.bridge.plugins import adapter as find_adapter
 from snubridge.bridge.plugins import engine_version, plugins
-from snubridge.errors import BadInput, MissingEngine, Unsupported
+from snubridge.errors import BadInput, MissingEngine, Unsupported, shown
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
 from snubridge.ir.rules import validate
@@ -104,16 +104,20 @@ def verify_traces(
 def _chosen(backends: Backends | None) -> dict[str, tuple[str, Mapping[str, Any]]]:
     if backends is None:
         return {name: (name, {}) for name in plugins()}
-    if isinstance(backends, str):
-        raise BadInput(f"backends={backends!r}: a list of names is needed, say [{backends!r}]")
+    chosen: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    if isinstance(backends, str) or not isinstance(backends, Iterable):
+        raise BadInput(f"backends={shown(backends)}: a list of names is needed, say ['pcm']")
     if isinstance(backends, Mapping):
-        chosen: dict[str, tuple[str, Mapping[str, Any]]] = {}
         for label, value in backends.items():
-            if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping)):
-                raise BadInput(f"backends[{label!r}]={value!r:.60}: (name, options) is needed, say ('torch', {{}})")
+            named = isinstance(label, str) and isinstance(value, tuple) and len(value) == 2
+            if not (named and isinstance(value[1], Mapping)):
+                found = f"backends[{shown(label)}]={shown(value)}"
+                raise BadInput(f"{found}: under a label that is text, (name, options) is needed, say ('torch', {{}})")
             chosen[label] = value[0], dict(value[1])
     else:
-        chosen = {name: (name, {}) for name in backends}
+        for name in backends:
+            find_adapter(name)
+            chosen[name] = name, {}
     if not chosen:
         raise BadInput("backends: none is named; there is nothing to compare with")
     for name, _ in chosen.values():

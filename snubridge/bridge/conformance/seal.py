@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ def _functions() -> Iterator[Callable[..., Any]]:
     """Every function that the reference computes with: of its modules, in their tables, and of its memory."""
     for module in (interpreter, operators):
         for _, value in inspect.getmembers(module):
-            for function in value.values() if isinstance(value, dict) else (value,):
+            for function in value.values() if isinstance(value, Mapping) else (value,):
                 if inspect.isfunction(function) and function.__module__ == module.__name__:
                     yield function
     yield from (State.past, State.push, State.reduce, State.reduced)

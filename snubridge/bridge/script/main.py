@@ -71,12 +71,7 @@ def array_of(data):
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, columns_first, dtype = read_header(stream)
     start = stream.tell()
-    if (
-        dtype.hasobject
-        or dtype.kind not in "biufU"
-        or not dtype.itemsize
-        or math.prod(shape) * dtype.itemsize != len(data) - start
-    ):
+    if dtype.hasobject or not dtype.itemsize or math.prod(shape) * dtype.itemsize != len(data) - start:
         raise ValueError(f"{len(data) - start} bytes for the shape {shape!s:.60} of {dtype!s:.60}")
     values = np.frombuffer(data, dtype, offset=start) if len(data) > start else np.empty(0, dtype)
     if dtype.kind == "b" and (values.view(np.uint8) > 1).any():
@@ -143,6 +138,13 @@ def shaped(plan, recorded, lengths):
     return trace
 
 
+def overflowed(error):
+    """Whether numpy's FloatingPointError is behind an error, which an engine may have wrapped in its own."""
+    while error is not None and not isinstance(error, FloatingPointError):
+        error = error.__cause__
+    return error is not None
+
+
 def main(run, parameters_sha256):
     """python SCRIPT inputs.npy trace.npz [lengths.npy]; the parameters lie in the .npz beside the script."""
     if len(sys.argv) not in (3, 4):
@@ -168,7 +170,13 @@ def main(run, parameters_sha256):
     inputs = read_inputs(sys.argv[1], plan)
     steps, samples = next(iter(inputs.values())).shape[:2]
     lengths = np.full(samples, steps) if len(sys.argv) == 3 else read_lengths(sys.argv[3], steps, samples)
-    trace = shaped(plan, run(plan, arrays, inputs), lengths)
+    try:
+        with np.errstate(under="ignore", over="raise", invalid="raise"):
+            trace = shaped(plan, run(plan, arrays, inputs), lengths)
+    except Exception as error:
+        if not overflowed(error):
+            raise
+        refuse(f"{sys.argv[1]}: the engine overflowed: scale the weights or the inputs down")
     reduced = [stop["name"] for stop in plan["stops"] if stop.get("over_time") is not None]
     if reduced:
         trace["reduced"] = np.array(reduced)

@@ -95,7 +95,7 @@ class ScriptProgram:
             with np.errstate(under="ignore", over="raise", invalid="raise"):
                 recorded = self.module.run(plan, arrays, flat, run.record, **self.options)
         except Exception as error:
-            if not _overflowed(error):
+            if not script_main.overflowed(error):  # type: ignore[no-untyped-call]  # see its head
                 raise
             raise BadInput("the engine overflowed: scale the weights or the inputs down") from error
         shaped = script_main.shaped(plan, recorded, run.lengths)  # type: ignore[no-untyped-call]  # see its head
@@ -115,10 +115,3 @@ def _couplings(weight: str | None, arrays: Mapping[str, Array], source: int) -> 
     if weight is None:
         return source
     return int(np.count_nonzero(arrays[weight] if weight in arrays else arrays[f"{weight}/values"]))
-
-
-def _overflowed(error: BaseException | None) -> bool:
-    """Whether numpy's FloatingPointError is behind an error, which an engine may have wrapped in its own."""
-    while error is not None and not isinstance(error, FloatingPointError):
-        error = error.__cause__
-    return error is not None

@@ -74,3 +74,33 @@ def test_a_failed_save_leaves_the_old_folder(failing: str, tmp_path: Path, monke
             saved(one_crossbar([[2.0]]), tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["chip.pcm"]
     assert sb.import_graph(path, "pcm") == graph
+
+
+def test_what_a_killed_save_left_is_brought_back_or_removed(tmp_path: Path) -> None:
+    """Where the system cannot exchange names, a kill between the two renames leaves the folder under a hidden name."""
+    path = saved(one_crossbar([[1.0]]), tmp_path)
+    aside = tmp_path / ".chip.pcm.0123456789ab.former"
+    path.rename(aside)
+    with pytest.raises(sb.BadFile, match=r"a save was cut short, and the former folder is .*0123456789ab\.former"):
+        sb.import_graph(path, "pcm")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "arrays.npz").write_text("mine")
+    (tmp_path / ".chip.pcm.0123456789cd.former").symlink_to(elsewhere)
+    (tmp_path / ".chip.pcm.mine.former").mkdir()
+    (tmp_path / ".chip.pcm.0123456789ef.partial").mkdir()
+    (tmp_path / ".chip.pcm.0123456789ef.partial" / "hardware.json").write_text("half")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "sync_folder", no_space)
+        with pytest.raises(sb.BadFile, match="No space left"):
+            saved(one_crossbar([[2.0]]), tmp_path)
+    assert sb.import_graph(path, "pcm") == one_crossbar([[1.0]])
+    saved(one_crossbar([[2.0]]), tmp_path)
+    assert sb.import_graph(path, "pcm") == one_crossbar([[2.0]])
+    kept = {"chip.pcm", "elsewhere", ".chip.pcm.0123456789cd.former", ".chip.pcm.mine.former"}
+    assert {entry.name for entry in tmp_path.iterdir()} == kept
+    assert (elsewhere / "arrays.npz").read_text() == "mine"
+
+
+def no_space(_folder: Path) -> None:
+    raise OSError(28, "No space left on device")
