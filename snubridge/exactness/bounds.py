@@ -40,7 +40,7 @@ class Bounded(NamedTuple):
     ``magnitude``  the sum of the terms' magnitudes
     ``roundings``  (B,): through how many roundings a term may go until the sum is formed
     ``lost``       what underflow may take from the sum
-    ``grid``       all terms are multiples of 2^grid; ``NO_GRID`` where nothing is known
+    ``grid``       all terms are multiples of 2^grid; ``NO_GRID`` where nothing is known; without axes where alike
     """
 
     value: Array
@@ -97,12 +97,13 @@ def fit(magnitude: Array, grid: Exponents, model: ErrorModel) -> NDArray[np.bool
 
 def formed(total: Bounded, model: ErrorModel) -> Array:
     """The bound on the sum once it is a number."""
-    exact = is_exact(total, model)
-    if exact.all():
-        return np.zeros(total.value.shape)
     rounded = gamma(total.roundings, model.format.unit) + gamma(total.roundings, FORMATS["float64"].unit)
-    bound = total.error + per_sample(rounded, total.value) * (total.magnitude + total.error) + total.lost
-    return np.where(exact, 0.0, bound * INFLATE)
+    bound: Array = (
+        total.error + per_sample(rounded * INFLATE, total.value) * (total.magnitude + total.error) + total.lost
+    ) * INFLATE
+    if not total.grid.ndim and total.grid == NO_GRID:
+        return bound
+    return np.where(is_exact(total, model), 0.0, bound)
 
 
 def rounding_of(parameter: Array, model: ErrorModel, bits: int | None = None) -> Array:
@@ -123,11 +124,28 @@ class Stateless:
     model: ErrorModel
 
     @cached_property
-    def absolute(self) -> Any:
-        """The node with the magnitudes of its parameters, and no bias."""
-        if not isinstance(self.node, Linear | Conv2d):
-            return self.node
-        return self.node.replaced(weight=np.abs(self.node.weight.astype(np.float64)), bias=None)
+    def _weight(self) -> Array:
+        return np.asarray(self.node.weight, dtype=np.float64)
+
+    @cached_property
+    def _in_float64(self) -> tuple[Any, Any]:
+        """The node without its bias, and that of the magnitudes of its weights."""
+        if not isinstance(self.node, Conv2d):
+            return self.node, self.node
+        return tuple(self.node.replaced(weight=w, bias=None) for w in (self._weight, np.abs(self._weight)))
+
+    @cached_property
+    def _turned(self) -> tuple[Array, Array]:
+        """The weight of a Linear as ``x @ w`` wants it, and its magnitudes."""
+        return self._weight.T, np.abs(self._weight).T
+
+    def _sum(self, x: Array, magnitudes: bool) -> Array:
+        """The sum of products without the bias, as the reference forms it."""
+        if isinstance(self.node, Linear):
+            total: Array = x @ self._turned[magnitudes]
+            return total
+        node = self._in_float64[magnitudes]
+        return OPERATORS[type(node)](node, x)
 
     @cached_property
     def bias(self) -> Array | None:
@@ -136,10 +154,6 @@ class Stateless:
             return None
         bias = self.node.bias.astype(np.float64)
         return bias[:, None, None] if isinstance(self.node, Conv2d) else bias
-
-    @cached_property
-    def _weight(self) -> Array:
-        return np.asarray(self.node.weight, dtype=np.float64)
 
     @cached_property
     def weight_error(self) -> float:
@@ -158,36 +172,38 @@ class Stateless:
         return spread
 
     @cached_property
-    def bias_grid(self) -> Exponents:
-        """The grid of each bias."""
-        return np.full((), ZERO) if self.bias is None else lowest_bit(self.bias)
+    def _bias_bounds(self) -> tuple[Array, Exponents]:
+        """By how much, relative to it, each bias may change, and its grid."""
+        assert self.bias is not None
+        error = self.model.weight_error + rounding_of(self.bias, self.model)
+        return error, np.where(error == 0, lowest_bit(self.bias), NO_GRID)
 
     def __call__(self, x: Bounded) -> Bounded:
         """What the node makes of what it receives: a sum of more terms."""
-        node, absolute = self.node, self.absolute
+        node = self.node
         if isinstance(node, Flatten | Output):
             return _reshaped(node, x)
-        operate = OPERATORS[type(node)]
-        value, magnitude = operate(node, x.value), operate(absolute, x.magnitude)
-        error = operate(absolute, x.error) * INFLATE if x.error.any() else np.zeros(value.shape)
+        value, magnitude = self._sum(x.value, False), self._sum(x.magnitude, True)
+        error = self._sum(x.error, True) * INFLATE if x.error.any() else np.zeros(())
         terms = _terms(node, x)
-        grid = np.broadcast_to(_least(node, x, self.model) + self.grid, value.shape)
+        grid: Exponents = _least(node, x, self.model) + self.grid
         factor_error = self.weight_error + _factor_error(x, self.model)
         if factor_error:
             error = error + factor_error * (1 + factor_error) * (magnitude + error) * INFLATE
-            grid = np.full(value.shape, NO_GRID)
-        lost = operate(absolute, np.broadcast_to(x.lost, x.value.shape)) if np.any(x.lost) else np.zeros(())
+            grid = np.full((), NO_GRID)
+        lost = self._sum(np.broadcast_to(x.lost, x.value.shape), True) if np.any(x.lost) else np.zeros(())
         lost = lost + per_sample(terms, value) * self.model.lost
         roundings = x.roundings + terms
         if isinstance(node, AvgPool2d):
             grid, roundings = _divided(node, grid, roundings)
         if self.bias is not None:
-            bias_error = self.model.weight_error + rounding_of(self.bias, self.model)
+            bias_error, bias_grid = self._bias_bounds
+            value = value + self.bias
             error = error + bias_error * np.abs(self.bias)
             magnitude = magnitude + np.abs(self.bias)
-            grid = np.minimum(grid, np.where(bias_error == 0, self.bias_grid, NO_GRID))
+            grid = np.minimum(grid, bias_grid)
             roundings = roundings + 1
-        return Bounded(value, error, magnitude, roundings, lost, grid)
+        return Bounded(value, np.broadcast_to(error, value.shape), magnitude, roundings, lost, grid)
 
 
 def _reshaped(node: Node, x: Bounded) -> Bounded:
@@ -209,6 +225,8 @@ def _terms(node: Any, x: Bounded) -> Array:
 
 def _least(node: Any, x: Bounded, model: ErrorModel) -> Exponents:
     """The grid of what is received: of each place for a Linear, of the whole sample for windows."""
+    if not x.grid.ndim and (x.grid == NO_GRID or not (x.roundings.any() or x.error.any())):
+        return x.grid
     axes = -1 if isinstance(node, Linear) else tuple(range(1, x.value.ndim))
     settled = np.where(is_exact(x, model), x.grid, NO_GRID) if x.roundings.any() or x.error.any() else x.grid
     spread = np.broadcast_to(np.where(x.magnitude == 0, ZERO, settled), x.value.shape)

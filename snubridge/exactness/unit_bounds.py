@@ -94,14 +94,14 @@ class UnitBounds:
         self.s, self.y, self.error, self.y_error = s, y, error, y_error
         self.grid = self._grid_of(s, error)
         spikes = isinstance(unit.h, Step)
-        y_grid = np.where(y == 0, ZERO, 0) if spikes else self._grid_of(y, y_error)
+        y_grid = np.zeros((), dtype=np.int64) if spikes else self._grid_of(y, y_error)
         output = Bounded.of_numbers(y, y_error, y_grid)
         largest = float((total.magnitude + total.error).max())
         return Decided(output, s, bound, margin, undecided, largest)
 
     def _grid_of(self, values: Array, error: Array) -> Exponents:
         own = error == 0
-        return np.where(own, lowest_bit(values), NO_GRID) if own.any() else np.full(values.shape, NO_GRID)
+        return np.where(own, lowest_bit(values), NO_GRID) if own.any() else np.full((), NO_GRID)
 
     def _carried(self) -> Bounded:
         """The carried state as terms of the coming sum."""
@@ -111,8 +111,7 @@ class UnitBounds:
         changed = self.decay_error * terms.magnitude
         error = (terms.error + changed) * INFLATE
         grid = np.where(terms.magnitude == 0, ZERO, terms.grid)
-        # A state that is multiplied by 0 carries nothing, whatever its own bound is.
-        lost = np.where(terms.magnitude == 0, 0.0, terms.roundings * self.model.lost)
+        lost = np.asarray(terms.roundings * self.model.lost)
         roundings = np.full(len(s), float(terms.roundings))
         return Bounded(value, error, terms.magnitude + error, roundings, lost, grid)
 
@@ -159,7 +158,7 @@ def _to_zero(b: UnitBounds, s: Array, y: Array, e: Array, e_y: Array) -> _Terms:
     error = b.decay * (kept * e + (np.abs(s) + e) * e_y)
     graded = bool(e_y.any()) or not b.unit.spiking
     magnitude = b.decay * (np.abs(s) + e) * (kept + e_y)
-    grid = np.full(s.shape, NO_GRID) if graded else b._grids[0] + b.grid
+    grid = np.full((), NO_GRID) if graded else b._grids[0] + b.grid
     return _Terms(error, magnitude, 3 if graded else 1, grid)
 
 
