@@ -6,6 +6,7 @@ python benchmarks/certificate.py [--repeats 7]      prints a Markdown table
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import time
@@ -25,7 +26,7 @@ def network(sizes: tuple[int, ...], recurrent: bool) -> sb.Graph:
     rng = np.random.default_rng(0)
     nodes: dict[str, sb.Node] = {"in": sb.Input((sizes[0],))}
     edges, last = [], "in"
-    for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         weight, unit = f"w{layer}", f"u{layer}"
         nodes |= {weight: sb.Linear(rng.normal(0.1, 2 / np.sqrt(inputs), (outputs, inputs))), unit: sb.Unit(0.8, 1.0)}
         edges += [sb.Edge(last, weight), sb.Edge(weight, unit)]

@@ -1,5 +1,7 @@
 """How far any engine's value may be from the reference's, node by node, while both spike alike.
 
+Values of many samples and steps lie below one another, as rows (M, *shape).
+
 A value travels as the sum that it is: its terms are not rounded before something needs the number, so one bound
 covers every order in which an engine may add them, across all the Linears that feed one unit.
 
@@ -33,12 +35,12 @@ NO_GRID = -(2**20)
 
 
 class Bounded(NamedTuple):
-    """What a node puts out at one step, (B, *shape), and what is known of any engine's value.
+    """What a node puts out, (M, *shape), and what is known of any engine's value.
 
     ``value``      the reference's
     ``error``      what the terms inherit; 0 where they are the engine's very own
     ``magnitude``  the sum of the terms' magnitudes
-    ``roundings``  (B,): through how many roundings a term may go until the sum is formed
+    ``roundings``  (M,): through how many roundings a term may go until the sum is formed
     ``lost``       what underflow may take from the sum
     ``grid``       all terms are multiples of 2^grid; ``NO_GRID`` where nothing is known; without axes where alike
     """
@@ -55,6 +57,12 @@ class Bounded(NamedTuple):
         """Numbers of the engine's own: sums that are formed."""
         nothing = np.zeros(len(value))
         return cls(value, error, np.abs(value) + error, nothing, np.zeros(()), grid)
+
+    def rows(self, which: slice) -> Bounded:
+        """Some of the rows."""
+        lost = self.lost[which] if self.lost.ndim == self.value.ndim else self.lost
+        grid = self.grid[which] if self.grid.ndim == self.value.ndim else self.grid
+        return Bounded(self.value[which], self.error[which], self.magnitude[which], self.roundings[which], lost, grid)
 
     def __add__(self, other: Bounded) -> Bounded:  # type: ignore[override]  # a sum of values, not of tuples
         return Bounded(
@@ -132,7 +140,8 @@ class Stateless:
         """The node without its bias, and that of the magnitudes of its weights."""
         if not isinstance(self.node, Conv2d):
             return self.node, self.node
-        return tuple(self.node.replaced(weight=w, bias=None) for w in (self._weight, np.abs(self._weight)))
+        plain, absolute = (self.node.replaced(weight=w, bias=None) for w in (self._weight, np.abs(self._weight)))
+        return plain, absolute
 
     @cached_property
     def _turned(self) -> tuple[Array, Array]:

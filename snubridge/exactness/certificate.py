@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,20 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snubridge.errors import BadInput
-from snubridge.exactness.bounds import NO_GRID, STATELESS, Bounded, rounding_of
+from snubridge.exactness.block import Block
 from snubridge.exactness.dependence import reached
 from snubridge.exactness.error_model import ErrorModel
-from snubridge.exactness.grids import ZERO, lowest_bit
-from snubridge.exactness.unit_bounds import UnitBounds
+from snubridge.exactness.unit_bounds import Decided
 from snubridge.ir.graph import Graph
-from snubridge.ir.nodes import Input, Unit
 from snubridge.ir.numbers import Array
 from snubridge.ir.rules import validate
-from snubridge.ir.structure import order, shapes
+from snubridge.ir.structure import shapes
 from snubridge.reference.inputs import Inputs, Run, prepare
 
-BLOCK = 2**21
-"""Values of all nodes and delay lines that one block of samples holds at most: some 150 MB with their bounds."""
+BLOCK = 2**20
+"""Steps times samples times values of all nodes that are looked at together: some 150 MB with their bounds."""
 
 
 class Open(NamedTuple):
@@ -98,173 +95,90 @@ def certify(
 
 def _collected(graph: Graph, run: Run, model: ErrorModel, record: bool) -> Certificate:
     """Block by block of samples, since samples never influence one another."""
-    held = sum(
-        math.prod(shape) * (1 + min(run.steps, max((edge.delay for edge in graph.outgoing[name]), default=0)))
-        for name, shape in shapes(graph).items()
-    )
-    width = max(1, BLOCK // held)
-    blocks = [
-        _Block(graph, run, model, slice(start, min(start + width, run.samples)))
-        for start in range(0, run.samples, width)
-    ]
-    counted = certain = closed = 0
-    smallest = math.inf
-    opened: list[Open] = []
-    kept: dict[str, list[dict[str, Array]]] = {"margins": [], "bounds": [], "uncertified": []}
-    for block in blocks:
-        block.run_through()
-        alive = np.arange(run.steps)[:, None] < run.lengths[block.samples]
-        open_ = {name: marks & _spread(alive, marks) for name, marks in block.open.items()}
-        uncertified = {name: found | open_[name] for name, found in reached(graph, open_).items()}
-        for name, margins in block.margins.items():
-            inside = np.broadcast_to(_spread(alive, margins), margins.shape)
-            counted += int(inside.sum())
-            closed += int((inside & ~open_[name]).sum())
-            certain += int((inside & ~uncertified[name]).sum())
-            smallest = min(smallest, float(np.abs(margins[inside]).min()))
-            opened.extend(_listed(name, open_[name], margins, block.bounds[name], block.samples.start))
-        for group, arrays in (("margins", block.margins), ("bounds", block.bounds), ("uncertified", uncertified)):
-            if record or (group == "uncertified" and any(marks.any() for marks in uncertified.values())):
-                kept[group].append(dict(arrays))
-            else:
-                kept[group].append({})
-        block.forget()
-    opened.sort(key=lambda place: place.step)
-    if opened and not record:  # a block without an open decision kept nothing: all of it is certified
-        kept["uncertified"] = [
-            found
-            or {name: np.zeros((run.steps, block.size, *shapes(graph)[name]), dtype=bool) for name in block.spiking}
-            for found, block in zip(kept["uncertified"], blocks, strict=True)
-        ]
-    groups = {
-        group: MappingProxyType(
-            {name: _joined([part[name] for part in parts]) for name in parts[0]} if parts and parts[0] else {}
+    width = max(1, BLOCK // (run.steps * sum(math.prod(shape) for shape in shapes(graph).values())))
+    tally = _Tally(graph, run, record)
+    for start in range(0, run.samples, width):
+        tally.take(Block(graph, run, model, slice(start, min(start + width, run.samples))))
+    return tally.certificate(model)
+
+
+class _Tally:
+    """What the blocks add up to."""
+
+    def __init__(self, graph: Graph, run: Run, record: bool) -> None:
+        self.graph, self.run, self.record = graph, run, record
+        self.counted = self.certain = self.closed = 0
+        self.smallest = math.inf
+        self.opened: list[Open] = []
+        self.kept: dict[str, dict[str, list[Array]]] = {"margins": {}, "bounds": {}, "uncertified": {}}
+
+    def take(self, block: Block) -> None:
+        """Run a block and count its decisions."""
+        alive = np.arange(self.run.steps)[:, None] < self.run.lengths[block.samples]
+        marks: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in block.spiking}
+        for first, decided in block.chunks():
+            for name, unit in decided.items():
+                inside = alive[first : first + len(unit.margin)]
+                inside = np.broadcast_to(_spread(inside, unit.margin), unit.margin.shape)
+                marks[name].append(unit.open & inside)
+                self.counted += int(inside.sum())
+                self.closed += int((inside & ~unit.open).sum())
+                self.smallest = min(self.smallest, float(np.abs(unit.margin).min(where=inside, initial=math.inf)))
+                self.opened.extend(_listed(name, marks[name][-1], unit, first, block.samples.start))
+                if self.record:
+                    self.kept["margins"].setdefault(name, []).append(unit.margin)
+                    self.kept["bounds"].setdefault(name, []).append(unit.bound)
+        opened = {name: np.concatenate(parts) for name, parts in marks.items()}
+        for name, found in reached(self.graph, opened).items():
+            uncertified = found | opened[name]
+            inside = np.broadcast_to(_spread(alive, uncertified), uncertified.shape)
+            self.certain += int((inside & ~uncertified).sum())
+            self.kept["uncertified"].setdefault(name, []).append(uncertified)
+
+    def certificate(self, model: ErrorModel) -> Certificate:
+        """The sum of it all."""
+        self.opened.sort(key=lambda place: place.step)
+        if not self.opened and not self.record:
+            self.kept["uncertified"] = {}
+        groups = {
+            group: MappingProxyType({name: self._whole(parts) for name, parts in named.items()})
+            for group, named in self.kept.items()
+        }
+        return Certificate(
+            model=model,
+            decisions=self.counted,
+            certified=self.certain / self.counted if self.counted else 1.0,
+            conditional=self.closed / self.counted if self.counted else 1.0,
+            smallest_margin=self.smallest,
+            open=tuple(self.opened),
+            **groups,
         )
-        for group, parts in kept.items()
-    }
-    total = max(counted, 1)
-    return Certificate(
-        model=model,
-        decisions=counted,
-        certified=certain / total if counted else 1.0,
-        conditional=closed / total if counted else 1.0,
-        smallest_margin=smallest,
-        open=tuple(opened),
-        margins=groups["margins"],
-        bounds=groups["bounds"],
-        uncertified=groups["uncertified"],
-    )
 
-
-class _Block:
-    """The reference run of some samples with the bound beside it."""
-
-    def __init__(self, graph: Graph, run: Run, model: ErrorModel, samples: slice) -> None:
-        self.graph, self.run, self.model, self.samples = graph, run, model, samples
-        self.size = samples.stop - samples.start
-        self.sizes = {name: (self.size, *shape) for name, shape in shapes(graph).items()}
-        self.spiking = [name for name, unit in graph.of_kind(Unit).items() if unit.spiking]
-        self.margins: dict[str, Array] = {}
-        self.bounds: dict[str, Array] = {}
-        self.open: dict[str, NDArray[np.bool_]] = {}
-
-    def forget(self) -> None:
-        """Let the arrays go."""
-        self.margins, self.bounds, self.open = {}, {}, {}
-
-    def run_through(self) -> None:
-        """All steps; fills ``margins``, ``bounds`` and ``open`` of the Step units."""
-        graph, model = self.graph, self.model
-        trails: dict[str, list[tuple[Array, Array, Array]]] = {name: [] for name in self.spiking}
-        units = {
-            name: UnitBounds(unit, model, np.broadcast_to(unit.initial_state, self.sizes[name]).astype(np.float64))
-            for name, unit in graph.of_kind(Unit).items()
-        }
-        stateless = {
-            name: STATELESS[type(node)](node, model)
-            for name, node in graph.nodes.items()
-            if not isinstance(node, Unit | Input)
-        }
-        lines: dict[str, deque[Bounded]] = {
-            name: deque(maxlen=max((edge.delay for edge in graph.outgoing[name]), default=0)) for name in graph.nodes
-        }
-        nothing = {name: _nothing(size) for name, size in self.sizes.items()}
-        evaluated = order(graph)
-        with np.errstate(all="ignore"):
-            for t in range(self.run.steps):
-                now: dict[str, Bounded] = {}
-                for name in evaluated:
-                    if name in self.run.inputs:
-                        now[name] = self._given(name, t)
-                        continue
-                    received = [
-                        now[edge.source]
-                        if not edge.delay
-                        else lines[edge.source][edge.delay - 1]
-                        if edge.delay <= len(lines[edge.source])
-                        else nothing[edge.source]
-                        for edge in graph.incoming[name]
-                    ]
-                    drive = received[0]
-                    for other in received[1:]:
-                        drive = drive + other
-                    if name in units:
-                        decided = units[name].step(drive)
-                        now[name] = decided.output
-                        self._demand_range(name, t, decided.largest)
-                        if name in trails:
-                            trails[name].append((decided.margin, decided.bound, decided.open))
-                    else:
-                        now[name] = stateless[name](drive)
-                        self._demand_range(name, t, float((now[name].magnitude + now[name].error).max()))
-                for name, line in lines.items():
-                    if line.maxlen:
-                        line.appendleft(now[name])
-        for name, trail in trails.items():
-            self.margins[name], self.bounds[name], self.open[name] = (
-                np.stack(part) for part in zip(*trail, strict=True)
-            )
-
-    def _given(self, name: str, t: int) -> Bounded:
-        value = self.run.inputs[name][t, self.samples].astype(np.float64)
-        relative = rounding_of(value, self.model)
-        return Bounded.of_numbers(value, np.abs(value) * relative, np.where(relative == 0, lowest_bit(value), NO_GRID))
-
-    def _demand_range(self, name: str, t: int, largest: float) -> None:
-        if not largest < math.ldexp(1.0, min(self.model.format.range, 1023)):
-            raise BadInput(
-                f"node {name} may overflow {self.model.precision} at step {t} (magnitudes that sum to {largest:.3g}): "
-                "scale the weights or the inputs down, or take a wider precision"
-            )
-
-
-def _nothing(size: tuple[int, ...]) -> Bounded:
-    """What has not been put out yet: zeros, exact in every format."""
-    zeros = np.zeros(size)
-    return Bounded(zeros, zeros, zeros, np.zeros(size[0]), np.zeros(()), np.full(size, ZERO))
+    def _whole(self, parts: list[Array]) -> Array:
+        """Chunks of steps, block after block of samples, as (T, B, *shape)."""
+        blocks: list[list[Array]] = [[]]
+        for part in parts:
+            if sum(map(len, blocks[-1])) == self.run.steps:
+                blocks.append([])
+            blocks[-1].append(part)
+        whole: Array = np.concatenate([np.concatenate(block) for block in blocks], axis=1)
+        whole.setflags(write=False)
+        return whole
 
 
 def _spread(alive: NDArray[np.bool_], like: Array) -> NDArray[np.bool_]:
     return alive.reshape(*alive.shape, *[1] * (like.ndim - 2))
 
 
-def _listed(name: str, marks: NDArray[np.bool_], margins: Array, bounds: Array, first: int) -> list[Open]:
-    places = [tuple(map(int, place)) for place in np.argwhere(marks)]
+def _listed(name: str, marks: NDArray[np.bool_], unit: Decided, first: int, sample: int) -> list[Open]:
     return [
         Open(
-            step,
-            first + sample,
+            first + place[0],
+            sample + place[1],
             name,
-            neuron[0] if len(neuron) == 1 else neuron,
-            float(margins[step, sample, *neuron]),
-            float(bounds[step, sample, *neuron]),
+            place[2] if len(place) == 3 else tuple(place[2:]),
+            float(unit.margin[tuple(place)]),
+            float(unit.bound[tuple(place)]),
         )
-        for step, sample, *rest in places
-        for neuron in [tuple(rest)]
+        for place in np.argwhere(marks).tolist()
     ]
-
-
-def _joined(parts: list[Array]) -> Array:
-    joined = np.concatenate(parts, axis=1)
-    joined.setflags(write=False)
-    return joined

@@ -1,51 +1,70 @@
-"""The bound on the states of a unit, step by step, while an engine spikes as the reference does."""
+"""The bound on the states of a unit while an engine spikes as the reference does.
+
+The reference's states and outputs are known, so all that a sum may round is known for many steps at once; only what
+the bound itself carries from step to step is left to a loop.
+
+    e_t = L (d_t + c_t + rounding)     d: what the drive inherits, c: what the carried state does, L: of g
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snubridge.exactness.bounds import INFLATE, NO_GRID, Bounded, fit, formed, rounding_of
+from snubridge.exactness.bounds import INFLATE, NO_GRID, Bounded, fit, gamma, per_sample, rounding_of
 from snubridge.exactness.error_model import FORMATS, ErrorModel
 from snubridge.exactness.grids import ZERO, Exponents, lowest_bit
 from snubridge.ir.functions import Identity, LeakyReLU, Reset, Sigmoid, Step, Tanh
 from snubridge.ir.nodes import Unit
 from snubridge.ir.numbers import Array
-from snubridge.reference.interpreter import CARRIED, G, H, most_active
+from snubridge.reference.interpreter import CARRIED, most_active
 
-STEEPEST = {Sigmoid: 0.25, Tanh: 1.0, Identity: 1.0}
+STEEPEST: Mapping[type, float] = {Sigmoid: 0.25, Tanh: 1.0, Identity: 1.0}
 """The largest derivative of each continuous h."""
+
+
+class Past(NamedTuple):
+    """s_{t-1} and y_{t-1}, and the bounds on an engine's, each (B, *shape)."""
+
+    s: Array
+    y: Array
+    error: Array
+    y_error: Array
 
 
 @dataclass(frozen=True)
 class Decided:
-    """A unit after one step: its output, the bound on its state, and which decisions the bound leaves open."""
+    """A unit over some steps, each (L, B, *shape): the bound on its state, and the decisions it leaves open."""
 
-    output: Bounded
-    state: Array
-    bound: Array
     margin: Array
+    bound: Array
     open: NDArray[np.bool_]
-    largest: float
-    """The largest magnitude that any sum may have reached."""
+    output: Bounded
+    past: Past
+    largest: Array
+    """(L,): the largest magnitude that a sum may have."""
 
 
-@dataclass
+class _Terms(NamedTuple):
+    """The carried state as terms of the coming sum: magnitude, number of roundings, grid, and its own error."""
+
+    magnitude: Array
+    roundings: int
+    grid: Exponents
+    error: Array | float
+
+
+@dataclass(frozen=True)
 class UnitBounds:
-    """Carries a unit's state and its bound from step to step; ``s`` is (B, *shape)."""
+    """What the bounds of one unit need, computed once."""
 
     unit: Unit
     model: ErrorModel
-    s: Array
-
-    def __post_init__(self) -> None:
-        self.y = np.zeros(self.s.shape)
-        self.y_error = np.zeros(self.s.shape)
-        self.error = np.abs(self.s) * rounding_of(self.s, self.model)
-        self.grid = self._grid_of(self.s, self.error)
 
     @cached_property
     def decay(self) -> Array:
@@ -68,134 +87,183 @@ class UnitBounds:
         return self.model.threshold_error + rounding_of(self.threshold, self.model)
 
     @cached_property
-    def _grids(self) -> tuple[Exponents, Exponents]:
+    def grids(self) -> tuple[Exponents, Exponents]:
+        """Of the decay and of the threshold."""
         decay = np.where(self.decay_error == 0, lowest_bit(self.decay), NO_GRID)
         return decay, np.where(self.threshold_error == 0, lowest_bit(self.threshold), NO_GRID)
 
-    def step(self, drive: Bounded) -> Decided:
-        """One step on a drive, the reference's operations in the reference's order, and the bound beside them."""
-        unit, model = self.unit, self.model
-        total = self._carried() + drive
-        pre_error = formed(total, model)
-        s = G[type(unit.g)](unit.g, total.value)
-        error = self._through_g(total.value, pre_error)
-        y = H[type(unit.h)](unit.h, s, self.threshold)
+    @cached_property
+    def units(self) -> float:
+        """The unit roundoffs of the engine and of the reference."""
+        return self.model.format.unit + FORMATS["float64"].unit
+
+    def start(self, s: Array) -> Past:
+        """Before the first step: s_{-1} as the graph says, rounded to the engine's format, and no output."""
+        return Past(s, np.zeros(s.shape), np.abs(s) * rounding_of(s, self.model), np.zeros(s.shape))
+
+    def follow(self, drive: Bounded, s: Array, y: Array, past: Past) -> Decided:
+        """The bounds along the reference's ``s`` and ``y`` (L, B, *shape), given the drive of each step."""
+        before_s, before_y = (np.concatenate([p[None], now[:-1]]) for p, now in ((past.s, s), (past.y, y)))
+        error, y_error, largest = self._errors(drive, s, y, before_s, before_y, past)
         margin = s - self.threshold
         bound = (error + self.threshold_error * np.abs(self.threshold)) * INFLATE
-        if isinstance(unit.h, Step):
-            y_error = np.zeros(s.shape)
-            tie_fires = unit.h.at_threshold
-            above = margin < bound if tie_fires else margin <= bound
-            below = -margin <= bound if tie_fires else -margin < bound
-            undecided = np.where(y > 0, above & ((bound > 0) | (margin <= 0)), below)
+        h, open_ = self.unit.h, np.zeros(s.shape, dtype=bool)
+        if isinstance(h, Step):
+            # s' - threshold' lies within the bound of the margin: open if it may lie on both sides of what fires.
+            fires, stays = (margin >= bound, -margin > bound) if h.at_threshold else (margin > bound, -margin >= bound)
+            open_ = np.where(y > 0, ~fires, ~stays)
+        rows = (-1, *s.shape[2:])
+        grid = np.zeros((), dtype=np.int64) if self.unit.spiking else _grid_of(y, y_error)
+        grid = grid.reshape(rows) if grid.ndim else grid
+        output = Bounded.of_numbers(y.reshape(rows), y_error.reshape(rows), grid)
+        return Decided(margin, bound, open_, output, Past(s[-1], y[-1], error[-1], y_error[-1]), largest)
+
+    def _errors(
+        self, drive: Bounded, s: Array, y: Array, before_s: Array, before_y: Array, past: Past
+    ) -> tuple[Array, Array, Array]:
+        """The bounds on s and y of every step, and the largest magnitude that a sum may have at each."""
+        steps = s.shape
+        terms = _TERMS[self.unit.reset](self, before_s, before_y)
+        magnitude = drive.magnitude.reshape(steps) + terms.magnitude
+        rounded = gamma(drive.roundings + (terms.roundings + 1), self.model.format.unit)
+        rounded = rounded + gamma(drive.roundings + (terms.roundings + 1), FORMATS["float64"].unit)
+        rounded = per_sample(rounded * INFLATE, drive.value).reshape(*steps[:2], *[1] * (len(steps) - 2))
+        inherited = drive.error.reshape(steps) + self.decay_error * terms.magnitude + terms.error
+        lost = np.broadcast_to(drive.lost, drive.value.shape).reshape(steps) + terms.roundings * self.model.lost
+        fixed = rounded * magnitude + lost
+        exact = self._exact(drive, terms, magnitude, inherited)
+        kept = self._kept(before_y)
+        sums = self._sums(drive, before_s, before_y)
+        decay = self.decay * (1 + self.decay_error) * INFLATE
+        error, y_error = np.empty(steps), np.zeros(steps)
+        e, e_y = past.error, past.y_error
+        for t in range(steps[0]):
+            carried = decay * (kept[t] * e) if self.unit.spiking else self._soft_carried(before_s[t], kept[t], e, e_y)
+            total = inherited[t] + carried
+            e = (total + rounded[t] * total + fixed[t]) * INFLATE
+            if exact is not None:
+                e = np.where(exact[t] & (total == 0), 0.0, e)
+            error[t] = e = e if sums is None else self._through_slope(sums[t], e)
+            if not self.unit.spiking:
+                y_error[t] = e_y = self._output_error(s[t], y[t], e)
+        return error, y_error, (magnitude + error).reshape(steps[0], -1).max(axis=1)
+
+    def _exact(self, drive: Bounded, terms: _Terms, magnitude: Array, inherited: Array) -> NDArray[np.bool_] | None:
+        """Where a sum rounds nowhere if what it carries is the engine's very own; None if nowhere."""
+        if not drive.grid.ndim and drive.grid == NO_GRID:
+            return None
+        spread = np.broadcast_to(drive.grid, drive.value.shape).reshape(magnitude.shape)
+        if not fit(magnitude, spread, self.model).any():  # before more is computed
+            return None
+        held = np.where(terms.magnitude == 0, ZERO, terms.grid)
+        exact: NDArray[np.bool_] = fit(magnitude, np.minimum(spread, held), self.model) & (inherited == 0)
+        return exact
+
+    def _kept(self, before_y: Array) -> Array:
+        """The share of the carried state that the reset leaves, 1 - y or 1 - max y; 1 where it takes away instead."""
+        if self.unit.reset is Reset.TO_ZERO:
+            return np.asarray(np.abs(1 - before_y))
+        if self.unit.reset is Reset.LATERAL:
+            return np.asarray(np.abs(1 - _winner(before_y)))
+        return np.ones((len(before_y), *[1] * (before_y.ndim - 1)))
+
+    def _soft_carried(self, s: Array, kept: Array, e: Array, e_y: Array) -> Array:
+        """The error of the carried state where the output that resets it is itself only known to a bound."""
+        decay, threshold = self.decay * (1 + self.decay_error), np.abs(self.threshold) * (1 + self.threshold_error)
+        if self.unit.reset is Reset.NONE:
+            error = decay * e
+        elif self.unit.reset is Reset.SUBTRACT:
+            error = decay * e + threshold * e_y
+        elif self.unit.reset is Reset.SUBTRACT_DECAYED:
+            error = decay * (e + threshold * e_y)
         else:
-            y_error = self._output_error(s, y, error)
-            undecided = np.zeros(s.shape, dtype=bool)
-        self.s, self.y, self.error, self.y_error = s, y, error, y_error
-        self.grid = self._grid_of(s, error)
-        spikes = isinstance(unit.h, Step)
-        y_grid = np.zeros((), dtype=np.int64) if spikes else self._grid_of(y, y_error)
-        output = Bounded.of_numbers(y, y_error, y_grid)
-        largest = float((total.magnitude + total.error).max())
-        return Decided(output, s, bound, margin, undecided, largest)
+            worst = np.broadcast_to(most_active(e_y), e_y.shape) if self.unit.reset is Reset.LATERAL else e_y
+            error = decay * (kept * e + (np.abs(s) + e) * worst)
+        return np.asarray(error * INFLATE)
 
-    def _grid_of(self, values: Array, error: Array) -> Exponents:
-        own = error == 0
-        return np.where(own, lowest_bit(values), NO_GRID) if own.any() else np.full((), NO_GRID)
+    def _sums(self, drive: Bounded, before_s: Array, before_y: Array) -> Array | None:
+        """What g receives, where g is more than the identity to a bound: its own numbers only if it has a slope."""
+        if not isinstance(self.unit.g, LeakyReLU):
+            return None
+        rows = drive.value.shape
+        carried = CARRIED[self.unit.reset](self.decay, self.threshold, before_s.reshape(rows), before_y.reshape(rows))
+        return (carried + drive.value).reshape(before_s.shape)
 
-    def _carried(self) -> Bounded:
-        """The carried state as terms of the coming sum."""
-        s, y, e, e_y = self.s, self.y, self.error, self.y_error
-        value = CARRIED[self.unit.reset](self.decay, self.threshold, s, y)
-        terms = _TERMS[self.unit.reset](self, s, y, e, e_y)
-        changed = self.decay_error * terms.magnitude
-        error = (terms.error + changed) * INFLATE
-        grid = np.where(terms.magnitude == 0, ZERO, terms.grid)
-        lost = np.asarray(terms.roundings * self.model.lost)
-        roundings = np.full(len(s), float(terms.roundings))
-        return Bounded(value, error, terms.magnitude + error, roundings, lost, grid)
-
-    def _through_g(self, value: Array, error: Array) -> Array:
-        """g multiplies the bound by its Lipschitz constant; a slope rounds once more where it may multiply."""
-        g = self.unit.g
-        if not isinstance(g, LeakyReLU):
-            return error
-        slope = np.asarray(float(g.slope))
+    def _through_slope(self, x: Array, error: Array) -> Array:
+        """A leaky g multiplies the bound by its Lipschitz constant, and rounds once more where it may multiply."""
+        assert isinstance(self.unit.g, LeakyReLU)
+        slope = np.asarray(float(self.unit.g.slope))
         slope_error = rounding_of(slope, self.model, self.model.format.factors)
-        product = np.abs(slope * value)
-        exact = (error == 0) & (slope_error == 0) & fit(product, lowest_bit(value) + lowest_bit(slope), self.model)
-        units = self.model.format.unit + FORMATS["float64"].unit + slope_error
-        rounded = units * np.abs(slope) * (np.abs(value) + error) + self.model.lost
-        bound: Array = error * max(1.0, abs(g.slope)) + np.where((value <= error) & ~exact, rounded, 0.0)
+        exact = (
+            (error == 0) & (slope_error == 0) & fit(np.abs(slope * x), lowest_bit(x) + lowest_bit(slope), self.model)
+        )
+        rounded = (self.units + slope_error) * np.abs(slope) * (np.abs(x) + error) + self.model.lost
+        multiplies = (x <= error * INFLATE) & ~exact
+        bound: Array = error * max(1.0, float(np.abs(slope))) + np.where(multiplies, rounded, 0.0)
         return bound * INFLATE
 
     def _output_error(self, s: Array, y: Array, error: Array) -> Array:
         """The bound on a continuous y: h over all states within the bound, and what evaluating h may add."""
-        form, threshold = self.model.format, np.abs(self.threshold)
-        units = form.unit + FORMATS["float64"].unit
-        shifted = error + self.threshold_error * threshold + units * (np.abs(s - self.threshold) + error)
+        threshold = np.abs(self.threshold)
+        shifted = error + self.threshold_error * threshold + self.units * (np.abs(s - self.threshold) + error)
         if isinstance(self.unit.h, Identity):
-            grid = np.minimum(self._grid_of(s, error), self._grids[1])
+            grid = np.minimum(_grid_of(s, error), self.grids[1])
             exact = (error == 0) & fit(np.abs(s) + threshold, grid, self.model)
             return np.where(exact, 0.0, (shifted + self.model.lost) * INFLATE)
         spread: Array = STEEPEST[type(self.unit.h)] * shifted
-        return (spread + self.model.ulps * 2 * units * (np.abs(y) + spread) + self.model.lost) * INFLATE
+        return (spread + self.model.ulps * self.units * (np.abs(y) + spread) + self.model.lost) * INFLATE
 
 
-@dataclass(frozen=True)
-class _Terms:
-    """The carried state as terms: their error and magnitude, how often they round, and their grid."""
-
-    error: Array
-    magnitude: Array
-    roundings: int
-    grid: Exponents
+def _grid_of(values: Array, error: Array) -> Exponents:
+    own = error == 0
+    return np.where(own, lowest_bit(values), NO_GRID) if own.any() else np.full((), NO_GRID)
 
 
-def _to_zero(b: UnitBounds, s: Array, y: Array, e: Array, e_y: Array) -> _Terms:
+def _winner(y: Array) -> Array:
+    """The largest y of each step's samples, (L, B, 1, ...)."""
+    return np.asarray(y.max(axis=tuple(range(2, y.ndim)), keepdims=True))
+
+
+def _gated(b: UnitBounds, s: Array, y: Array) -> _Terms:
     """decay * (s * (1 - y)): with spikes the only product that rounds is that with the decay."""
-    kept = np.abs(1 - y)
-    error = b.decay * (kept * e + (np.abs(s) + e) * e_y)
-    graded = bool(e_y.any()) or not b.unit.spiking
-    magnitude = b.decay * (np.abs(s) + e) * (kept + e_y)
-    grid = np.full((), NO_GRID) if graded else b._grids[0] + b.grid
-    return _Terms(error, magnitude, 3 if graded else 1, grid)
+    return _decayed(b, s * b._kept(y), 1 if b.unit.spiking else 3)
 
 
-def _lateral(b: UnitBounds, s: Array, y: Array, e: Array, e_y: Array) -> _Terms:
-    """The same with the largest y of the sample, which is off by no more than the worst of them."""
-    return _to_zero(b, s, np.broadcast_to(most_active(y), s.shape), e, np.broadcast_to(most_active(e_y), s.shape))
-
-
-def _none(b: UnitBounds, s: Array, y: Array, e: Array, e_y: Array) -> _Terms:
+def _none(b: UnitBounds, s: Array, y: Array) -> _Terms:
     """decay * s"""
-    return _Terms(b.decay * e, b.decay * (np.abs(s) + e), 1, b._grids[0] + b.grid)
+    return _decayed(b, s, 1)
 
 
-def _subtract(b: UnitBounds, s: Array, y: Array, e: Array, e_y: Array) -> _Terms:
+def _decayed(b: UnitBounds, s: Array, roundings: int) -> _Terms:
+    grid = b.grids[0] + lowest_bit(s) if roundings == 1 else np.full((), NO_GRID)
+    return _Terms(b.decay * np.abs(s), roundings, grid, 0.0)
+
+
+def _subtract(b: UnitBounds, s: Array, y: Array) -> _Terms:
     """decay * s - threshold * y"""
-    taken = np.abs(b.threshold) * (np.abs(y) + e_y)
-    error = b.decay * e + np.abs(b.threshold) * e_y + b.threshold_error * taken
-    grid = np.minimum(
-        np.where((s == 0) & (e == 0), ZERO, b._grids[0] + b.grid),
-        np.where(taken == 0, ZERO, b._grids[1] if b.unit.spiking else NO_GRID),
-    )
-    return _Terms(error, b.decay * (np.abs(s) + e) + taken, 3, grid)
+    taken = np.abs(b.threshold * y)
+    magnitude = b.decay * np.abs(s) + taken
+    error = b.threshold_error * taken
+    if not b.unit.spiking:
+        return _Terms(magnitude, 3, np.full((), NO_GRID), error)
+    held, given = b.grids[0] + lowest_bit(s), np.where(taken == 0, ZERO, b.grids[1])
+    return _Terms(magnitude, 3, np.minimum(np.where(b.decay * s == 0, ZERO, held), given), error)
 
 
-def _subtract_decayed(b: UnitBounds, s: Array, y: Array, e: Array, e_y: Array) -> _Terms:
+def _subtract_decayed(b: UnitBounds, s: Array, y: Array) -> _Terms:
     """decay * (s - threshold * y): the difference inside is a sum of its own, which has to be exact as well."""
-    taken = np.abs(b.threshold) * (np.abs(y) + e_y)
-    inside = np.abs(s) + e + taken
-    grid = np.minimum(b.grid, np.where(taken == 0, ZERO, b._grids[1] if b.unit.spiking else NO_GRID))
-    grid = np.where(fit(inside, grid, b.model), b._grids[0] + grid, NO_GRID)
-    error = b.decay * (e + np.abs(b.threshold) * e_y + b.threshold_error * taken)
-    return _Terms(error, b.decay * inside, 3, grid)
+    taken = np.abs(b.threshold * y)
+    inside = np.abs(s) + taken
+    error = b.decay * b.threshold_error * taken
+    if not b.unit.spiking:
+        return _Terms(b.decay * inside, 3, np.full((), NO_GRID), error)
+    grid = np.minimum(lowest_bit(s), np.where(taken == 0, ZERO, b.grids[1]))
+    return _Terms(b.decay * inside, 3, np.where(fit(inside, grid, b.model), b.grids[0] + grid, NO_GRID), error)
 
 
-_TERMS = {
-    Reset.TO_ZERO: _to_zero,
-    Reset.LATERAL: _lateral,
+_TERMS: Mapping[Reset, Callable[[UnitBounds, Array, Array], _Terms]] = {
+    Reset.TO_ZERO: _gated,
+    Reset.LATERAL: _gated,
     Reset.NONE: _none,
     Reset.SUBTRACT: _subtract,
     Reset.SUBTRACT_DECAYED: _subtract_decayed,

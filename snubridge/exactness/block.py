@@ -1,0 +1,172 @@
+"""The bounds of some samples, many steps at a time.
+
+Along the reference's spikes the output of a Step unit is known for all steps before any bound is: so nodes can be
+taken one after the other, each over a whole stretch of steps, unless bounds run in a circle, from a continuous output
+or a linear node back to itself. Then the stretches are single steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import reduce
+
+import numpy as np
+
+from snubridge.errors import BadInput
+from snubridge.exactness.bounds import NO_GRID, STATELESS, Bounded, rounding_of
+from snubridge.exactness.error_model import ErrorModel
+from snubridge.exactness.grids import ZERO, lowest_bit
+from snubridge.exactness.unit_bounds import Decided, Past, UnitBounds
+from snubridge.ir.graph import Edge, Graph
+from snubridge.ir.nodes import Input, Unit
+from snubridge.ir.numbers import Array
+from snubridge.ir.structure import order, shapes, zero_delay_order
+from snubridge.reference.inputs import Run
+from snubridge.reference.interpreter import simulate
+from snubridge.reference.trace import State, Trace
+
+STRETCH = 2**18
+"""Steps times samples times values of all nodes in one stretch."""
+
+
+class Block:
+    """The samples ``samples`` of a run."""
+
+    def __init__(self, graph: Graph, run: Run, model: ErrorModel, samples: slice) -> None:
+        self.graph, self.run, self.model, self.samples = graph, run, model, samples
+        self.size = samples.stop - samples.start
+        self.shapes = shapes(graph)
+        self.units = {name: UnitBounds(unit, model) for name, unit in graph.of_kind(Unit).items()}
+        self.spiking = [name for name, bounds in self.units.items() if bounds.unit.spiking]
+        self.stateless = {
+            name: STATELESS[type(node)](node, model)
+            for name, node in graph.nodes.items()
+            if not isinstance(node, Unit | Input)
+        }
+        self.reach = {name: max((edge.delay for edge in graph.outgoing[name]), default=0) for name in graph.nodes}
+        self.order, self.stretch = self._plan()
+
+    def _plan(self) -> tuple[tuple[str, ...], int]:
+        """The order of the nodes, and how many steps at a time."""
+        known = {*self.spiking, *self.graph.of_kind(Input)}
+        waiting = [Edge(edge.source, edge.target) for edge in self.graph.edges if edge.source not in known]
+        ordered = zero_delay_order(self.graph.nodes, waiting)
+        if len(ordered) < len(self.graph.nodes):
+            return order(self.graph), 1
+        values = self.size * sum(math.prod(shape) for shape in self.shapes.values())
+        return ordered, max(1, STRETCH // values)
+
+    def chunks(self) -> Iterator[tuple[int, dict[str, Decided]]]:
+        """The first step of each stretch, and what its Step units decided."""
+        state: State | None = None
+        lines: dict[str, Bounded] = {}
+        past = {
+            name: bounds.start(
+                np.broadcast_to(bounds.unit.initial_state, (self.size, *self.shapes[name])).astype(np.float64)
+            )
+            for name, bounds in self.units.items()
+        }
+        for first in range(0, self.run.steps, self.stretch):
+            steps = slice(first, min(first + self.stretch, self.run.steps))
+            inputs = {name: array[steps, self.samples] for name, array in self.run.inputs.items()}
+            trace = simulate(self.graph, inputs, record=("spikes", "states"), state=state)
+            state = trace.state
+            with np.errstate(all="ignore"):
+                yield first, self._stretch(first, inputs, trace, past, lines)
+
+    def _stretch(
+        self, first: int, inputs: Mapping[str, Array], trace: Trace, past: dict[str, Past], lines: dict[str, Bounded]
+    ) -> dict[str, Decided]:
+        """All nodes over one stretch; ``past`` and ``lines`` are what the next one goes on from."""
+        decided: dict[str, Decided] = {}
+        now = {name: self._given(array) for name, array in inputs.items()}
+        now |= {name: _spikes(trace.spikes[name]) for name in self.spiking}
+        steps = len(next(iter(inputs.values())))
+        for name in self.order:
+            if name in inputs:
+                continue
+            received = [self._delayed(edge, now, lines) for edge in self.graph.incoming[name]]
+            drive = received[0]
+            for other in received[1:]:
+                drive = drive + other
+            if name in self.units:
+                size = (steps, self.size, *self.shapes[name])
+                s, y = trace.states[name].reshape(size), trace.spikes[name].astype(np.float64)
+                found = self.units[name].follow(drive, s, y, past[name])
+                past[name] = found.past
+                now[name] = found.output
+                self._demand_range(name, first, found.largest)
+                if name in self.spiking:
+                    decided[name] = found
+            else:
+                now[name] = self.stateless[name](drive)
+                most = (now[name].magnitude + now[name].error).reshape(steps, -1).max(axis=1)
+                self._demand_range(name, first, most)
+        for name, reach in self.reach.items():
+            if reach:
+                kept = now[name] if name not in lines else _joined(lines[name], now[name])
+                lines[name] = kept.rows(slice(max(0, len(kept.value) - reach * self.size), None))
+        return decided
+
+    def _delayed(self, edge: Edge, now: Mapping[str, Bounded], lines: Mapping[str, Bounded]) -> Bounded:
+        """What comes along an edge in every row: zeros, exact in every format, before the start."""
+        if not edge.delay:
+            return now[edge.source]
+        shift = edge.delay * self.size
+        # With single steps a source may come later in the order; then only its past is asked for.
+        rows = len(now[edge.source].value) if edge.source in now else self.size
+        before = lines.get(edge.source)
+        held = 0 if before is None else len(before.value)
+        missing = max(0, min(rows, shift - held))
+        parts = [_nothing((missing, *self.shapes[edge.source]))] if missing else []
+        if before is not None and missing < rows:
+            start = max(0, held - shift)
+            parts.append(before.rows(slice(start, start + rows - missing)))
+        left = rows - sum(len(part.value) for part in parts)
+        if left:
+            parts.append(now[edge.source].rows(slice(0, left)))
+        return reduce(_joined, parts)
+
+    def _given(self, array: Array) -> Bounded:
+        """An input over a stretch, as rows."""
+        value = array.reshape(-1, *array.shape[2:]).astype(np.float64)
+        relative = rounding_of(value, self.model)
+        if relative.any():
+            return Bounded.of_numbers(
+                value, np.abs(value) * relative, np.where(relative == 0, lowest_bit(value), NO_GRID)
+            )
+        return Bounded.of_numbers(value, np.zeros(value.shape), lowest_bit(value).min(initial=ZERO))
+
+    def _demand_range(self, name: str, first: int, largest: Array) -> None:
+        beyond = ~(largest < math.ldexp(1.0, min(self.model.format.range, 1023)))
+        if beyond.any():
+            step = int(np.flatnonzero(beyond)[0])
+            raise BadInput(
+                f"node {name} may overflow {self.model.precision} at step {first + step} (magnitudes that sum to "
+                f"{largest[step]:.3g}): scale the weights or the inputs down, or take a wider precision"
+            )
+
+
+def _spikes(y: Array) -> Bounded:
+    """The output of a Step unit as rows: 0 or 1, the same on every engine while no decision differs."""
+    value = y.reshape(-1, *y.shape[2:]).astype(np.float64)
+    return Bounded.of_numbers(value, np.zeros(value.shape), np.zeros((), dtype=np.int64))
+
+
+def _nothing(size: tuple[int, ...]) -> Bounded:
+    zeros = np.zeros(size)
+    return Bounded(zeros, zeros, zeros, np.zeros(size[0]), np.zeros(()), np.full((), ZERO))
+
+
+def _joined(one: Bounded, other: Bounded) -> Bounded:
+    """Rows after rows."""
+    alike = not one.grid.ndim and not other.grid.ndim and one.grid == other.grid
+    return Bounded(
+        np.concatenate([one.value, other.value]),
+        np.concatenate([one.error, other.error]),
+        np.concatenate([one.magnitude, other.magnitude]),
+        np.concatenate([one.roundings, other.roundings]),
+        np.concatenate([np.broadcast_to(part.lost, part.value.shape) for part in (one, other)]),
+        one.grid if alike else np.concatenate([np.broadcast_to(part.grid, part.value.shape) for part in (one, other)]),
+    )
