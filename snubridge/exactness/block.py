@@ -26,8 +26,8 @@ from snubridge.reference.inputs import Run
 from snubridge.reference.interpreter import simulate
 from snubridge.reference.trace import State, Trace
 
-STRETCH = 2**18
-"""Steps times samples times values of all nodes in one stretch."""
+SPAN, STRETCH = 2**22, 2**18
+"""Steps times samples times values of all nodes: in one run of the reference, and in one stretch."""
 
 
 class Block:
@@ -45,17 +45,18 @@ class Block:
             if not isinstance(node, Unit | Input)
         }
         self.reach = {name: max((edge.delay for edge in graph.outgoing[name]), default=0) for name in graph.nodes}
-        self.order, self.stretch = self._plan()
+        values = self.size * sum(math.prod(shape) for shape in self.shapes.values())
+        self.order, runs_in_circles = self._plan()
+        self.stretch = 1 if runs_in_circles else max(1, STRETCH // values)
+        self.span = max(self.stretch, SPAN // values)
 
-    def _plan(self) -> tuple[tuple[str, ...], int]:
-        """The order of the nodes, and how many steps at a time."""
+    def _plan(self) -> tuple[tuple[str, ...], bool]:
+        """The order in which bounds follow from one another, and whether that runs in circles."""
         known = {*self.spiking, *self.graph.of_kind(Input)}
         waiting = [Edge(edge.source, edge.target) for edge in self.graph.edges if edge.source not in known]
         ordered = zero_delay_order(self.graph.nodes, waiting)
-        if len(ordered) < len(self.graph.nodes):
-            return order(self.graph), 1
-        values = self.size * sum(math.prod(shape) for shape in self.shapes.values())
-        return ordered, max(1, STRETCH // values)
+        circles = len(ordered) < len(self.graph.nodes)
+        return (order(self.graph) if circles else ordered), circles
 
     def chunks(self) -> Iterator[tuple[int, dict[str, Decided]]]:
         """The first step of each stretch, and what its Step units decided."""
@@ -67,33 +68,38 @@ class Block:
             )
             for name, bounds in self.units.items()
         }
-        for first in range(0, self.run.steps, self.stretch):
-            steps = slice(first, min(first + self.stretch, self.run.steps))
+        for start in range(0, self.run.steps, self.span):
+            steps = slice(start, min(start + self.span, self.run.steps))
             inputs = {name: array[steps, self.samples] for name, array in self.run.inputs.items()}
             trace = simulate(self.graph, inputs, record=("spikes", "states"), state=state)
             state = trace.state
-            with np.errstate(all="ignore"):
-                yield first, self._stretch(first, inputs, trace, past, lines)
+            for first in range(0, steps.stop - start, self.stretch):
+                part = slice(first, first + self.stretch)
+                now = {name: self._given(array[part]) for name, array in inputs.items()}
+                now |= {name: _spikes(trace.spikes[name][part]) for name in self.spiking}
+                with np.errstate(all="ignore"):
+                    yield start + first, self._stretch(start + first, now, _cut(trace, part), past, lines)
 
     def _stretch(
-        self, first: int, inputs: Mapping[str, Array], trace: Trace, past: dict[str, Past], lines: dict[str, Bounded]
+        self,
+        first: int,
+        now: dict[str, Bounded],
+        reference: Mapping[str, tuple[Array, Array]],
+        past: dict[str, Past],
+        lines: dict[str, Bounded],
     ) -> dict[str, Decided]:
-        """All nodes over one stretch; ``past`` and ``lines`` are what the next one goes on from."""
+        """All nodes over one stretch, given what is known; the next one goes on from ``past`` and ``lines``."""
         decided: dict[str, Decided] = {}
-        now = {name: self._given(array) for name, array in inputs.items()}
-        now |= {name: _spikes(trace.spikes[name]) for name in self.spiking}
-        steps = len(next(iter(inputs.values())))
+        steps = len(next(iter(now.values())).error) // self.size
         for name in self.order:
-            if name in inputs:
+            if name in self.run.inputs:
                 continue
             received = [self._delayed(edge, now, lines) for edge in self.graph.incoming[name]]
             drive = received[0]
             for other in received[1:]:
                 drive = drive + other
             if name in self.units:
-                size = (steps, self.size, *self.shapes[name])
-                s, y = trace.states[name].reshape(size), trace.spikes[name].astype(np.float64)
-                found = self.units[name].follow(drive, s, y, past[name])
+                found = self.units[name].follow(drive, *reference[name], past[name])
                 past[name] = found.past
                 now[name] = found.output
                 self._demand_range(name, first, found.largest)
@@ -106,7 +112,7 @@ class Block:
         for name, reach in self.reach.items():
             if reach:
                 kept = now[name] if name not in lines else _joined(lines[name], now[name])
-                lines[name] = kept.rows(slice(max(0, len(kept.value) - reach * self.size), None))
+                lines[name] = kept.rows(slice(max(0, len(kept.error) - reach * self.size), None))
         return decided
 
     def _delayed(self, edge: Edge, now: Mapping[str, Bounded], lines: Mapping[str, Bounded]) -> Bounded:
@@ -115,15 +121,15 @@ class Block:
             return now[edge.source]
         shift = edge.delay * self.size
         # With single steps a source may come later in the order; then only its past is asked for.
-        rows = len(now[edge.source].value) if edge.source in now else self.size
+        rows = len(now[edge.source].error) if edge.source in now else self.size
         before = lines.get(edge.source)
-        held = 0 if before is None else len(before.value)
+        held = 0 if before is None else len(before.error)
         missing = max(0, min(rows, shift - held))
         parts = [_nothing((missing, *self.shapes[edge.source]))] if missing else []
         if before is not None and missing < rows:
             start = max(0, held - shift)
             parts.append(before.rows(slice(start, start + rows - missing)))
-        left = rows - sum(len(part.value) for part in parts)
+        left = rows - sum(len(part.error) for part in parts)
         if left:
             parts.append(now[edge.source].rows(slice(0, left)))
         return reduce(_joined, parts)
@@ -131,6 +137,8 @@ class Block:
     def _given(self, array: Array) -> Bounded:
         """An input over a stretch, as rows."""
         value = array.reshape(-1, *array.shape[2:]).astype(np.float64)
+        if (np.abs(value) <= 1).all() and (value == np.rint(value)).all():  # spikes: no need to look at their bits
+            return Bounded.of_numbers(value, np.zeros(value.shape), np.zeros((), dtype=np.int64))
         relative = rounding_of(value, self.model)
         if relative.any():
             return Bounded.of_numbers(
@@ -148,6 +156,11 @@ class Block:
             )
 
 
+def _cut(trace: Trace, part: slice) -> dict[str, tuple[Array, Array]]:
+    """s and y of every unit over some steps."""
+    return {name: (s[part], trace.spikes[name][part].astype(np.float64)) for name, s in trace.states.items()}
+
+
 def _spikes(y: Array) -> Bounded:
     """The output of a Step unit as rows: 0 or 1, the same on every engine while no decision differs."""
     value = y.reshape(-1, *y.shape[2:]).astype(np.float64)
@@ -156,17 +169,16 @@ def _spikes(y: Array) -> Bounded:
 
 def _nothing(size: tuple[int, ...]) -> Bounded:
     zeros = np.zeros(size)
-    return Bounded(zeros, zeros, zeros, np.zeros(size[0]), np.zeros(()), np.full((), ZERO))
+    return Bounded(zeros, zeros, np.zeros(size[0]), np.zeros(()), np.full((), ZERO))
 
 
 def _joined(one: Bounded, other: Bounded) -> Bounded:
     """Rows after rows."""
     alike = not one.grid.ndim and not other.grid.ndim and one.grid == other.grid
     return Bounded(
-        np.concatenate([one.value, other.value]),
         np.concatenate([one.error, other.error]),
         np.concatenate([one.magnitude, other.magnitude]),
         np.concatenate([one.roundings, other.roundings]),
-        np.concatenate([np.broadcast_to(part.lost, part.value.shape) for part in (one, other)]),
-        one.grid if alike else np.concatenate([np.broadcast_to(part.grid, part.value.shape) for part in (one, other)]),
+        np.concatenate([np.broadcast_to(part.lost, part.error.shape) for part in (one, other)]),
+        one.grid if alike else np.concatenate([np.broadcast_to(part.grid, part.error.shape) for part in (one, other)]),
     )

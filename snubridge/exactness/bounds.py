@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from snubridge.exactness.error_model import FORMATS, ErrorModel
+from snubridge.exactness.error_model import ErrorModel
 from snubridge.exactness.grids import ZERO, Exponents, fits, lowest_bit
 from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Linear, Node, Output, SumPool2d
 from snubridge.ir.numbers import Array
@@ -37,7 +37,6 @@ NO_GRID = -(2**20)
 class Bounded(NamedTuple):
     """What a node puts out, (M, *shape), and what is known of any engine's value.
 
-    ``value``      the reference's
     ``error``      what the terms inherit; 0 where they are the engine's very own
     ``magnitude``  the sum of the terms' magnitudes
     ``roundings``  (M,): through how many roundings a term may go until the sum is formed
@@ -45,7 +44,6 @@ class Bounded(NamedTuple):
     ``grid``       all terms are multiples of 2^grid; ``NO_GRID`` where nothing is known; without axes where alike
     """
 
-    value: Array
     error: Array
     magnitude: Array
     roundings: Array
@@ -55,18 +53,16 @@ class Bounded(NamedTuple):
     @classmethod
     def of_numbers(cls, value: Array, error: Array, grid: Exponents) -> Bounded:
         """Numbers of the engine's own: sums that are formed."""
-        nothing = np.zeros(len(value))
-        return cls(value, error, np.abs(value) + error, nothing, np.zeros(()), grid)
+        return cls(error, np.abs(value) + error, np.zeros(len(value)), np.zeros(()), grid)
 
     def rows(self, which: slice) -> Bounded:
         """Some of the rows."""
-        lost = self.lost[which] if self.lost.ndim == self.value.ndim else self.lost
-        grid = self.grid[which] if self.grid.ndim == self.value.ndim else self.grid
-        return Bounded(self.value[which], self.error[which], self.magnitude[which], self.roundings[which], lost, grid)
+        lost = self.lost[which] if self.lost.ndim == self.error.ndim else self.lost
+        grid = self.grid[which] if self.grid.ndim == self.error.ndim else self.grid
+        return Bounded(self.error[which], self.magnitude[which], self.roundings[which], lost, grid)
 
     def __add__(self, other: Bounded) -> Bounded:  # type: ignore[override]  # a sum of values, not of tuples
         return Bounded(
-            self.value + other.value,
             self.error + other.error,
             self.magnitude + other.magnitude,
             self.roundings + other.roundings + 1,
@@ -87,12 +83,6 @@ def per_sample(values: Array, like: Array) -> Array:
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def is_exact(total: Bounded, model: ErrorModel) -> NDArray[np.bool_]:
-    """Where the sum rounds nowhere, in whatever order it is formed."""
-    exact: NDArray[np.bool_] = (total.error == 0) & fit(total.magnitude, total.grid, model)
-    return exact
-
-
 def fit(magnitude: Array, grid: Exponents, model: ErrorModel) -> NDArray[np.bool_]:
     """Where numbers on a grid, of magnitudes that sum to this, are numbers of the format, and so are their sums.
 
@@ -101,17 +91,6 @@ def fit(magnitude: Array, grid: Exponents, model: ErrorModel) -> NDArray[np.bool
     room = np.ldexp(1.0, np.clip(grid + model.format.significand, -1074, 1023))
     fitting: NDArray[np.bool_] = (grid >= model.least) & (magnitude < room)
     return fitting
-
-
-def formed(total: Bounded, model: ErrorModel) -> Array:
-    """The bound on the sum once it is a number."""
-    rounded = gamma(total.roundings, model.format.unit) + gamma(total.roundings, FORMATS["float64"].unit)
-    bound: Array = (
-        total.error + per_sample(rounded * INFLATE, total.value) * (total.magnitude + total.error) + total.lost
-    ) * INFLATE
-    if not total.grid.ndim and total.grid == NO_GRID:
-        return bound
-    return np.where(is_exact(total, model), 0.0, bound)
 
 
 def rounding_of(parameter: Array, model: ErrorModel, bits: int | None = None) -> Array:
@@ -136,25 +115,20 @@ class Stateless:
         return np.asarray(self.node.weight, dtype=np.float64)
 
     @cached_property
-    def _in_float64(self) -> tuple[Any, Any]:
-        """The node without its bias, and that of the magnitudes of its weights."""
-        if not isinstance(self.node, Conv2d):
-            return self.node, self.node
-        plain, absolute = (self.node.replaced(weight=w, bias=None) for w in (self._weight, np.abs(self._weight)))
-        return plain, absolute
-
-    @cached_property
-    def _turned(self) -> tuple[Array, Array]:
-        """The weight of a Linear as ``x @ w`` wants it, and its magnitudes."""
-        return self._weight.T, np.abs(self._weight).T
-
-    def _sum(self, x: Array, magnitudes: bool) -> Array:
-        """The sum of products without the bias, as the reference forms it."""
+    def _absolute(self) -> Any:
+        """The magnitudes of the weights: those of a Linear turned as ``x @ w`` wants them, else the node with them."""
         if isinstance(self.node, Linear):
-            total: Array = x @ self._turned[magnitudes]
+            return np.abs(self._weight).T
+        return (
+            self.node.replaced(weight=np.abs(self._weight), bias=None) if isinstance(self.node, Conv2d) else self.node
+        )
+
+    def _sum(self, x: Array) -> Array:
+        """The sum of x through the magnitudes of the weights."""
+        if isinstance(self.node, Linear):
+            total: Array = x @ self._absolute
             return total
-        node = self._in_float64[magnitudes]
-        return OPERATORS[type(node)](node, x)
+        return OPERATORS[type(self.node)](self._absolute, x)
 
     @cached_property
     def bias(self) -> Array | None:
@@ -192,61 +166,63 @@ class Stateless:
         node = self.node
         if isinstance(node, Flatten | Output):
             return _reshaped(node, x)
-        value, magnitude = self._sum(x.value, False), self._sum(x.magnitude, True)
-        error = self._sum(x.error, True) * INFLATE if x.error.any() else np.zeros(())
+        magnitude = self._sum(x.magnitude)
+        error = self._sum(x.error) * INFLATE if x.error.any() else np.zeros(())
         terms = _terms(node, x)
         grid: Exponents = _least(node, x, self.model) + self.grid
         factor_error = self.weight_error + _factor_error(x, self.model)
         if factor_error:
             error = error + factor_error * (1 + factor_error) * (magnitude + error) * INFLATE
             grid = np.full((), NO_GRID)
-        lost = self._sum(np.broadcast_to(x.lost, x.value.shape), True) if np.any(x.lost) else np.zeros(())
-        lost = lost + per_sample(terms, value) * self.model.lost
+        lost = self._sum(np.broadcast_to(x.lost, x.error.shape)) if np.any(x.lost) else np.zeros(())
+        lost = lost + per_sample(terms, magnitude) * self.model.lost
         roundings = x.roundings + terms
         if isinstance(node, AvgPool2d):
             grid, roundings = _divided(node, grid, roundings)
         if self.bias is not None:
             bias_error, bias_grid = self._bias_bounds
-            value = value + self.bias
             error = error + bias_error * np.abs(self.bias)
             magnitude = magnitude + np.abs(self.bias)
             grid = np.minimum(grid, bias_grid)
             roundings = roundings + 1
-        return Bounded(value, np.broadcast_to(error, value.shape), magnitude, roundings, lost, grid)
+        return Bounded(np.broadcast_to(error, magnitude.shape), magnitude, roundings, lost, grid)
 
 
 def _reshaped(node: Node, x: Bounded) -> Bounded:
     def turn(part: Array) -> Array:
-        turned: Array = OPERATORS[type(node)](node, np.broadcast_to(part, x.value.shape))
+        turned: Array = OPERATORS[type(node)](node, np.broadcast_to(part, x.error.shape))
         return turned
 
-    return Bounded(turn(x.value), turn(x.error), turn(x.magnitude), x.roundings, turn(x.lost), turn(x.grid))
+    return Bounded(turn(x.error), turn(x.magnitude), x.roundings, turn(x.lost), turn(x.grid))
 
 
 def _terms(node: Any, x: Bounded) -> Array:
     """(B,): how many products one output sums at most; a product with 0 is exact and changes no sum."""
     if isinstance(node, Linear):
-        counts: Array = np.count_nonzero(x.magnitude, axis=-1).reshape(len(x.value), -1).max(axis=1)
+        counts: Array = np.count_nonzero(x.magnitude, axis=-1).reshape(len(x.error), -1).max(axis=1)
         return counts.astype(np.float64)
     window = node.weight[0].size if isinstance(node, Conv2d) else node.kernel_size[0] * node.kernel_size[1]
-    return np.full(len(x.value), float(window))
+    return np.full(len(x.error), float(window))
 
 
 def _least(node: Any, x: Bounded, model: ErrorModel) -> Exponents:
     """The grid of what is received: of each place for a Linear, of the whole sample for windows."""
     if not x.grid.ndim and (x.grid == NO_GRID or not (x.roundings.any() or x.error.any())):
         return x.grid
-    axes = -1 if isinstance(node, Linear) else tuple(range(1, x.value.ndim))
-    settled = np.where(is_exact(x, model), x.grid, NO_GRID) if x.roundings.any() or x.error.any() else x.grid
-    spread = np.broadcast_to(np.where(x.magnitude == 0, ZERO, settled), x.value.shape)
+    axes = -1 if isinstance(node, Linear) else tuple(range(1, x.error.ndim))
+    exact = (x.error == 0) & fit(x.magnitude, x.grid, model)
+    settled = np.where(exact, x.grid, NO_GRID) if x.roundings.any() or x.error.any() else x.grid
+    spread = np.broadcast_to(np.where(x.magnitude == 0, ZERO, settled), x.error.shape)
     return np.asarray(spread.min(axis=axes, keepdims=True))
 
 
 def _factor_error(x: Bounded, model: ErrorModel) -> float:
     """By how much an engine may round what it multiplies, where that takes fewer bits than its sums."""
     form = model.format
-    narrow = form.factors < form.significand and not fits(x.value, form.factors).all()
-    return 2.0 ** (1 - form.factors) if narrow or (form.factors < form.significand and x.error.any()) else 0.0
+    if form.factors == form.significand:
+        return 0.0
+    room = np.ldexp(1.0, np.clip(x.grid + form.factors, -1074, 1023))
+    return 0.0 if ((x.error == 0) & (x.magnitude < room)).all() else 2.0 ** (1 - form.factors)
 
 
 def _divided(node: AvgPool2d, grid: Exponents, roundings: Array) -> tuple[Exponents, Array]:

@@ -23,8 +23,8 @@ from snubridge.ir.rules import validate
 from snubridge.ir.structure import shapes
 from snubridge.reference.inputs import Inputs, Run, prepare
 
-BLOCK = 2**20
-"""Steps times samples times values of all nodes that are looked at together: some 150 MB with their bounds."""
+BLOCK = 2**22
+"""Steps times samples times values of all nodes in one block of samples: some 150 MB with what is kept of them."""
 
 
 class Open(NamedTuple):

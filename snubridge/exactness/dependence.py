@@ -7,7 +7,7 @@ which with lateral inhibition looks at all neurons of the sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,13 @@ def reached(graph: Graph, marks: Marks) -> dict[str, NDArray[np.bool_]]:
     total, samples = next(iter(marks.values())).shape[:2]
     sizes = {name: (samples, *shape) for name, shape in shapes(graph).items()}
     longest = {name: max((edge.delay for edge in graph.outgoing[name]), default=0) for name in graph.nodes}
-    nodes = {name: _with_ones(node) for name, node in graph.nodes.items()}
+    spread = {name: _spreading(node) for name, node in graph.nodes.items()}
     lines: dict[str, list[Array]] = {name: [] for name in graph.nodes}
     carried = {name: np.zeros(sizes[name], dtype=bool) for name in graph.of_kind(Unit)}
     for t in range(min(steps), total):
         now: dict[str, Array] = {}
         for name in order(graph):
-            node = nodes[name]
+            node = graph.nodes[name]
             if isinstance(node, Input):
                 now[name] = np.zeros(sizes[name], dtype=bool)
                 continue
@@ -57,22 +57,21 @@ def reached(graph: Graph, marks: Marks) -> dict[str, NDArray[np.bool_]]:
                     now[name] = state | marks[name][t]
                 carried[name] = _kept(node, state, now[name])
             else:
-                now[name] = (
-                    OPERATORS[type(node)](node, received.astype(np.float64)) > 0
-                    if received.any()
-                    else (np.zeros(sizes[name], dtype=bool))
-                )
+                now[name] = spread[name](received) if received.any() else np.zeros(sizes[name], dtype=bool)
         for name, reach in longest.items():
             if reach:
                 lines[name] = [now[name], *lines[name]][:reach]
     return found
 
 
-def _with_ones(node: Any) -> Any:
-    """A linear node that only says what reaches what."""
-    if isinstance(node, Linear | Conv2d):
-        return node.replaced(weight=(node.weight != 0).astype(np.float64), bias=None)
-    return node
+def _spreading(node: Any) -> Callable[[Array], Array]:
+    """What a linear node reaches, of what reaches it: through weights that are not 0."""
+    if isinstance(node, Linear):
+        joins = (node.weight != 0).astype(np.float32).T  # counts up to 2^24 are exact, and larger ones stay above 0
+        return lambda x: np.asarray(x.astype(np.float32) @ joins > 0)
+    if isinstance(node, Conv2d):
+        node = node.replaced(weight=(node.weight != 0).astype(np.float64), bias=None)
+    return lambda x: np.asarray(OPERATORS[type(node)](node, x.astype(np.float64)) > 0)
 
 
 def _kept(unit: Unit, state: Array, output: Array) -> Array:

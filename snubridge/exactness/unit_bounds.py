@@ -22,7 +22,7 @@ from snubridge.exactness.grids import ZERO, Exponents, lowest_bit
 from snubridge.ir.functions import Identity, LeakyReLU, Reset, Sigmoid, Step, Tanh
 from snubridge.ir.nodes import Unit
 from snubridge.ir.numbers import Array
-from snubridge.reference.interpreter import CARRIED, most_active
+from snubridge.reference.interpreter import most_active
 
 STEEPEST: Mapping[type, float] = {Sigmoid: 0.25, Tanh: 1.0, Identity: 1.0}
 """The largest derivative of each continuous h."""
@@ -127,13 +127,14 @@ class UnitBounds:
         magnitude = drive.magnitude.reshape(steps) + terms.magnitude
         rounded = gamma(drive.roundings + (terms.roundings + 1), self.model.format.unit)
         rounded = rounded + gamma(drive.roundings + (terms.roundings + 1), FORMATS["float64"].unit)
-        rounded = per_sample(rounded * INFLATE, drive.value).reshape(*steps[:2], *[1] * (len(steps) - 2))
+        rounded = per_sample(rounded * INFLATE, drive.error).reshape(*steps[:2], *[1] * (len(steps) - 2))
         inherited = drive.error.reshape(steps) + self.decay_error * terms.magnitude + terms.error
-        lost = np.broadcast_to(drive.lost, drive.value.shape).reshape(steps) + terms.roundings * self.model.lost
+        lost = np.broadcast_to(drive.lost, drive.error.shape).reshape(steps) + terms.roundings * self.model.lost
         fixed = rounded * magnitude + lost
-        exact = self._exact(drive, terms, magnitude, inherited)
+        grid = self._grid(drive, terms, magnitude)
+        exact = None if grid is None else fit(magnitude, grid, self.model) & (inherited == 0)
         kept = self._kept(before_y)
-        sums = self._sums(drive, before_s, before_y)
+        slope = isinstance(self.unit.g, LeakyReLU)
         decay = self.decay * (1 + self.decay_error) * INFLATE
         error, y_error = np.empty(steps), np.zeros(steps)
         e, e_y = past.error, past.y_error
@@ -143,21 +144,22 @@ class UnitBounds:
             e = (total + rounded[t] * total + fixed[t]) * INFLATE
             if exact is not None:
                 e = np.where(exact[t] & (total == 0), 0.0, e)
-            error[t] = e = e if sums is None else self._through_slope(sums[t], e)
+            if slope:
+                e = self._through_slope(s[t], e, np.full((), NO_GRID) if grid is None else grid[t])
+            error[t] = e
             if not self.unit.spiking:
                 y_error[t] = e_y = self._output_error(s[t], y[t], e)
         return error, y_error, (magnitude + error).reshape(steps[0], -1).max(axis=1)
 
-    def _exact(self, drive: Bounded, terms: _Terms, magnitude: Array, inherited: Array) -> NDArray[np.bool_] | None:
-        """Where a sum rounds nowhere if what it carries is the engine's very own; None if nowhere."""
+    def _grid(self, drive: Bounded, terms: _Terms, magnitude: Array) -> Exponents | None:
+        """The grid of all terms of a sum, if what it carries is the engine's very own; None if no sum is exact."""
         if not drive.grid.ndim and drive.grid == NO_GRID:
             return None
-        spread = np.broadcast_to(drive.grid, drive.value.shape).reshape(magnitude.shape)
+        spread = np.broadcast_to(drive.grid, drive.error.shape).reshape(magnitude.shape)
         if not fit(magnitude, spread, self.model).any():  # before more is computed
             return None
-        held = np.where(terms.magnitude == 0, ZERO, terms.grid)
-        exact: NDArray[np.bool_] = fit(magnitude, np.minimum(spread, held), self.model) & (inherited == 0)
-        return exact
+        grid: Exponents = np.minimum(spread, np.where(terms.magnitude == 0, ZERO, terms.grid))
+        return grid
 
     def _kept(self, before_y: Array) -> Array:
         """The share of the carried state that the reset leaves, 1 - y or 1 - max y; 1 where it takes away instead."""
@@ -181,25 +183,20 @@ class UnitBounds:
             error = decay * (kept * e + (np.abs(s) + e) * worst)
         return np.asarray(error * INFLATE)
 
-    def _sums(self, drive: Bounded, before_s: Array, before_y: Array) -> Array | None:
-        """What g receives, where g is more than the identity to a bound: its own numbers only if it has a slope."""
-        if not isinstance(self.unit.g, LeakyReLU):
-            return None
-        rows = drive.value.shape
-        carried = CARRIED[self.unit.reset](self.decay, self.threshold, before_s.reshape(rows), before_y.reshape(rows))
-        return (carried + drive.value).reshape(before_s.shape)
+    def _through_slope(self, s: Array, error: Array, grid: Exponents) -> Array:
+        """A leaky g multiplies the bound by its Lipschitz constant, and rounds once more where it may multiply.
 
-    def _through_slope(self, x: Array, error: Array) -> Array:
-        """A leaky g multiplies the bound by its Lipschitz constant, and rounds once more where it may multiply."""
+        ``s`` is what g gave. With a slope of at least 0 no engine multiplies where s is above the bound. The product is
+        exact where the sum was, on ``grid``, and the product of the two grids holds it.
+        """
         assert isinstance(self.unit.g, LeakyReLU)
         slope = np.asarray(float(self.unit.g.slope))
         slope_error = rounding_of(slope, self.model, self.model.format.factors)
-        exact = (
-            (error == 0) & (slope_error == 0) & fit(np.abs(slope * x), lowest_bit(x) + lowest_bit(slope), self.model)
-        )
-        rounded = (self.units + slope_error) * np.abs(slope) * (np.abs(x) + error) + self.model.lost
-        multiplies = (x <= error * INFLATE) & ~exact
-        bound: Array = error * max(1.0, float(np.abs(slope))) + np.where(multiplies, rounded, 0.0)
+        exact = (error == 0) & (slope_error == 0) & fit(np.abs(s), grid + lowest_bit(slope), self.model)
+        steepest = max(1.0, float(np.abs(slope)))
+        rounded = (self.units + slope_error) * steepest * (np.abs(s) + steepest * error) + self.model.lost
+        multiplies = ((s <= error * INFLATE) | (slope < 0)) & ~exact & (slope != 0)
+        bound: Array = error * steepest + np.where(multiplies, rounded, 0.0)
         return bound * INFLATE
 
     def _output_error(self, s: Array, y: Array, error: Array) -> Array:
