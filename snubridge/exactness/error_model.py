@@ -57,7 +57,7 @@ class ErrorModel:
     ``weight_error``     by how much, relative to it, the engine may change a weight or bias
     ``decay_error``      the same of a decay
     ``threshold_error``  the same of a threshold
-    ``ulps``             how many units in the last place its sigmoid and tanh may be off
+    ``ulps``             how many units its sigmoid (of 1) and its tanh (of the value) may be off in the last place
 
     All without unit; the errors are at least 0.
     """

@@ -208,7 +208,9 @@ class UnitBounds:
             exact = (error == 0) & fit(np.abs(s) + threshold, grid, self.model)
             return np.where(exact, 0.0, (shifted + self.model.lost) * INFLATE)
         spread: Array = STEEPEST[type(self.unit.h)] * shifted
-        return (spread + self.model.ulps * self.units * (np.abs(y) + spread) + self.model.lost) * INFLATE
+        # Engines compute the sigmoid by way of others whose error does not shrink with it: it is counted in ulps of 1.
+        size = 1.0 if isinstance(self.unit.h, Sigmoid) else np.abs(y) + spread
+        return (spread + self.model.ulps * self.units * size + self.model.lost) * INFLATE
 
 
 def _grid_of(values: Array, error: Array) -> Exponents:
