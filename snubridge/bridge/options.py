@@ -23,7 +23,8 @@ def wide_enough(backend: str, graph: Graph, precision: str | None) -> str:
     """The precision to compute in: the graph's by default, and never one that would round its parameters again."""
     chosen = graph.numbers.name if precision is None else precision
     if not isinstance(chosen, str) or chosen not in NUMBERS:
-        raise BadInput(f"{backend}: precision={shown(precision)}; give one of {', '.join(NUMBERS)}, or None for the graph's")
+        known = f"{', '.join(NUMBERS)}, or None for the graph's"
+        raise BadInput(f"{backend}: precision={shown(precision)}; give one of {known}")
     if chosen == "float32" and graph.numbers.name == "float64":
         raise Unsupported(
             backend,
