@@ -45,6 +45,16 @@ def _with_parts(thing: Any) -> Iterator[Any]:
         yield from _with_parts(part)
 
 
+def _named(value: Any) -> Any:
+    """What a name in the equations stands for: of an input's stream all but its values, of a function its code."""
+    if isinstance(value, brian2.TimedArray):
+        return f"TimedArray of {value.values.shape[1:]} every {value.dt!r} s"
+    if isinstance(value, Function):
+        code, cells = value.pyfunc.__code__, value.pyfunc.__closure__ or ()
+        return code, [cell.cell_contents for cell in cells]
+    return value
+
+
 def _described(thing: Any) -> Iterator[tuple[str, Any]]:
     yield "clock", float(thing.clock.dt_)
     for key in TEXTS:
@@ -55,8 +65,7 @@ def _described(thing: Any) -> Iterator[tuple[str, Any]]:
         if hasattr(thing, key):
             yield key, getattr(getattr(thing, key), "name", None)
     for key, value in (getattr(thing, "namespace", None) or {}).items():
-        if key != "stream":  # the input
-            yield f"namespace {key}", Function.__qualname__ if isinstance(value, Function) else value
+        yield f"namespace {key}", _named(value)
     for key, variable in getattr(thing, "variables", {}).items():
         if isinstance(variable, ArrayVariable) and getattr(variable.owner, "name", None) == thing.name:
             yield key, np.array(variable.get_value())

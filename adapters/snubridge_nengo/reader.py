@@ -11,7 +11,6 @@ from nengo.params import FrozenObject, iter_params
 from snubridge.bridge import Adapter, read_exported
 from snubridge.errors import BadFile, BadInput
 from snubridge.ir import Graph
-from snubridge_nengo.engine import Frames
 
 KINDS = ("nodes", "ensembles", "connections", "probes", "networks")
 
@@ -42,10 +41,10 @@ def _enter(found: dict[str, Any], place: str, value: Any, places: dict[int, str]
         found[place] = places[id(value)]
     elif isinstance(value, nengo.transforms.SparseMatrix | FrozenObject | nengo.neurons.NeuronType):
         found[place] = type(value).__qualname__
+        found[f"{place} code"] = type(value)
+        found[f"{place} attributes"] = sorted(vars(value))  # one that hides a method among them
         for name in iter_params(value):
             _enter(found, f"{place}.{name}", getattr(value, name), places)
-        if not isinstance(value, Frames):  # its values are the input
-            found[f"{place} code"] = type(value)
     elif isinstance(value, dict):
         found[place] = sorted(value)
         for key, part in value.items():

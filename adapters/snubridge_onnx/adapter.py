@@ -19,6 +19,7 @@ from snubridge.bridge import (
     Run,
     Support,
     Trace,
+    largest_value,
     oversize,
     prepare,
     upper_limit,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**31 - 2**24
 """Of parameters: a model ends at 2 GiB, and 16 MiB are left for its nodes and its document."""
+RANGE = 0.5
+"""Of a format's largest number: what values may come to before they are looked at; the rest is for rounding."""
 MAX_UNROLLED = 10_000_000
 """Values of a node, 80 MB in float64: what fits everywhere for a few samples at once."""
 
@@ -135,8 +138,10 @@ class OnnxProgram:
     def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
         """Run on ONNX Runtime; see ``snubridge.simulate`` for the arguments."""
         run = prepare(self.graph, inputs, lengths, record)
-        session = self._session_with_states if "states" in run.record else self._session
         groups: dict[str, dict[str, Array]] = {"spikes": {}, "outputs": {}, "states": {}}
+        # An infinite state still compares with its threshold: where states may leave the range, they are looked at.
+        risk = largest_value(self.graph, run) > RANGE * float(np.finfo(self.precision).max)
+        session = self._session_with_states if risk or "states" in run.record else self._session
         for key, values in results(session, run).items():
             group, _, name = key.partition("/")
             groups[group][name] = values

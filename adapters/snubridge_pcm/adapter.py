@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from numpy.typing import ArrayLike
 
 from snubridge.bridge import Engine, ErrorModel, Requirement, Support, Trace, prepare
-from snubridge.errors import BadFile, BadInput, InvalidGraph, InvalidGraphFile
+from snubridge.errors import BadFile, BadInput, InvalidGraph, InvalidGraphFile, shown
 from snubridge.ir.document import from_json
 from snubridge.ir.file import StrPath
 from snubridge.ir.graph import Graph
@@ -81,7 +81,7 @@ class PcmAdapter:
     def lower(self, graph: Graph, *, g_max_uS: float = 25.0) -> PcmProgram:
         """``g_max_uS``: the largest conductance of a device, in microsiemens."""
         if not is_full_scale(g_max_uS):
-            raise BadInput(f"pcm: g_max_uS={g_max_uS!r}; needed a positive number of microsiemens")
+            raise BadInput(f"pcm: g_max_uS={shown(g_max_uS)}; needed a positive number of microsiemens")
         return PcmProgram(graph, MappingProxyType(folder.seal(*describe(graph, float(g_max_uS)))))
 
     def read(self, source: StrPath) -> Graph:

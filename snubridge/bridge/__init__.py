@@ -16,6 +16,7 @@ from snubridge.bridge.options import wide_enough as wide_enough
 from snubridge.bridge.planning import Plan as Plan
 from snubridge.bridge.planning import draw_plan as draw_plan
 from snubridge.bridge.plugins import backends as backends
+from snubridge.bridge.ranges import largest_value as largest_value
 from snubridge.bridge.script import EngineModule as EngineModule
 from snubridge.bridge.script import ScriptProgram as ScriptProgram
 from snubridge.bridge.script import read_exported as read_exported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from snubridge.errors import BadInput, Unsupported
+from snubridge.errors import BadInput, Unsupported, shown
 from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import NUMBERS
 
@@ -15,7 +15,7 @@ SHORTEST, LONGEST = 1e-15, 1e15
 def time_step(backend: str, dt: float) -> float:
     """``dt`` in seconds, positive and finite; of engines that need one, though no spike depends on it."""
     if isinstance(dt, bool) or not isinstance(dt, int | float) or not SHORTEST <= dt <= LONGEST:
-        raise BadInput(f"{backend}: dt={dt!r:.60}; needed a positive number of seconds, say dt=1e-3")
+        raise BadInput(f"{backend}: dt={shown(dt)}; needed a positive number of seconds, say dt=1e-3")
     return float(dt)
 
 
@@ -23,7 +23,8 @@ def wide_enough(backend: str, graph: Graph, precision: str | None) -> str:
     """The precision to compute in: the graph's by default, and never one that would round its parameters again."""
     chosen = graph.numbers.name if precision is None else precision
     if not isinstance(chosen, str) or chosen not in NUMBERS:
-        raise BadInput(f"{backend}: precision={precision!r}; give one of {', '.join(NUMBERS)}, or None for the graph's")
+        known = f"{', '.join(NUMBERS)}, or None for the graph's"
+        raise BadInput(f"{backend}: precision={shown(precision)}; give one of {known}")
     if chosen == "float32" and graph.numbers.name == "float64":
         raise Unsupported(
             backend,
@@ -38,7 +39,7 @@ def wide_enough(backend: str, graph: Graph, precision: str | None) -> str:
 def upper_limit(backend: str, option: str, value: int) -> int:
     """A limit that a caller can raise: a whole number, at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadInput(f"{backend}: {option}={value!r:.60}; needed a whole number, at least 1")
+        raise BadInput(f"{backend}: {option}={shown(value)}; needed a whole number, at least 1")
     return value
 
 

@@ -42,7 +42,7 @@ VERBS: dict[str, ModuleType] = {
     "backends": backends,
     "doctor": doctor,
 }
-DONE, DIFFERENT, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, DIFFERENT, REFUSED = 0, 1, 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="snubridge",
         description="Carry trained networks of Spiking Neural Units to other engines, with the same spikes.",
-        epilog="Exit status: 0 done and equal; 1 spikes differ; 2 bad input, refused, or usage.",
+        epilog="Exit status: 0 done and equal; 1 spikes differ; 2 bad input, refused, interrupted, or usage.",
     )
     top.add_argument("--version", action="version", version=f"snubridge {snubridge.__version__}")
     verbs = top.add_subparsers(metavar="COMMAND", required=True, dest="command")
@@ -81,11 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SnubridgeError as error:
         return _refuse(args, "; ".join(str(error).split("\n")))
     except KeyboardInterrupt:
-        _refuse(args, "interrupted; nothing is half-written")
-        return INTERRUPTED
+        return _refuse(args, "interrupted; nothing is half-written")
     except _Terminated:
-        _refuse(args, "terminated; nothing is half-written")
-        return TERMINATED
+        return _refuse(args, "terminated; nothing is half-written")
     except MemoryError:
         return _refuse(args, "out of memory: run fewer samples or steps at a time, or a smaller network")
     except BrokenPipeError:  # the reader of our output (head, less) has gone: that is its right

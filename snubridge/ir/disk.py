@@ -42,6 +42,14 @@ def checked_path(path: object) -> Path:
     raise BadFile(f"{shown(path)}: is no path")
 
 
+def exists(path: StrPath) -> bool:
+    """Whether something is at ``path``; ``BadFile`` where that cannot be told, as of a name that is too long."""
+    try:
+        return checked_path(path).exists()
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be looked at: {error.strerror or error}") from None
+
+
 @contextlib.contextmanager
 def opened(path: StrPath) -> Iterator[tuple[BinaryIO, int]]:
     """A regular file to read, and its size; whatever fails while it is read is ``BadFile`` with the cause."""

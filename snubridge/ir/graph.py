@@ -10,11 +10,18 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from snubridge.errors import Breach, InvalidGraph
 from snubridge.ir.nodes import Node
 from snubridge.ir.numbers import Float32, Numbers
 
 NodeKind = TypeVar("NodeKind", bound=Node)
+
+
+def _plain(name: Any) -> Any:
+    """A string of a subclass (numpy.str_, say) as a plain one; anything else is left to the rules."""
+    return str(name) if isinstance(name, str) and type(name) is not str else name
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,13 @@ class Edge:
     source: str
     target: str
     delay: int = 0
+
+    def __post_init__(self) -> None:
+        """numpy's integers and strings are taken as Python's own, as in nodes."""
+        for field in ("source", "target"):
+            object.__setattr__(self, field, _plain(getattr(self, field)))
+        if isinstance(self.delay, np.integer):
+            object.__setattr__(self, "delay", int(self.delay))
 
     def __str__(self) -> str:
         return f"edge {self.source} -> {self.target}" + (f" (delay {self.delay})" if self.delay else "")
@@ -59,7 +73,7 @@ class Graph:
         self.numbers: Numbers = numbers
         self.nodes: Mapping[str, Node] = MappingProxyType(
             {
-                name: node.rounded(numbers) if isinstance(node, Node) and isinstance(numbers, Numbers) else node
+                _plain(name): node.rounded(numbers) if isinstance(node, Node) and isinstance(numbers, Numbers) else node
                 for name, node in nodes.items()
             }
         )

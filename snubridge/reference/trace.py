@@ -102,12 +102,15 @@ class Trace:
         """Bring what an engine recorded into the promised form, and check it against the graph.
 
         Shapes must be exactly those of the graph, and a Step unit's values exactly 0 or 1: an
-        engine that delivers anything else is at fault, and ``BadInput`` says where.
+        engine that delivers anything else is at fault, and ``BadInput`` says where. ``states`` may be
+        given whether they are recorded or not: an infinite one behind finite spikes is refused.
         """
         expected = shapes(graph)
         units = graph.of_kind(Unit) if "spikes" in run.record else {}
         recorded = graph.of_kind(Unit) if "states" in run.record else {}
         whole = (run.steps, run.samples)
+        for name, values in states.items():
+            _demand_finite(f"states/{name}", np.asarray(values))
         return cls(
             spikes=_frozen(
                 {
@@ -214,10 +217,14 @@ def _binary(name: str, values: Array) -> Array:
     return values.astype(np.uint8)
 
 
+def _demand_finite(name: str, array: Array) -> None:
+    if not np.isfinite(array).all():
+        raise BadInput(f"{name}: the engine overflowed {array.dtype}: scale the weights or the inputs down")
+
+
 def _frozen(arrays: Mapping[str, Array], sizes: Mapping[str, Shape]) -> Mapping[str, Array]:
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise BadInput(f"{name}: the engine overflowed {array.dtype}: scale the weights or the inputs down")
+        _demand_finite(name, array)
         if array.shape != sizes[name]:
             raise BadInput(f"{name}: the engine delivered shape {array.shape}; the graph says {sizes[name]}")
         array.setflags(write=False)

@@ -90,7 +90,8 @@ def test_verify_with_lengths(place, capsys):
 
 
 def test_export_and_import_round_trip(place, capsys):
-    for backend, name in (("onnx", "net.onnx"), ("pcm", "chip.pcm")):
+    names = {"onnx": "net.onnx", "pcm": "chip.pcm", "brian2": "net_brian2.py", "nengo": "net_nengo.py"}
+    for backend, name in names.items():
         status, out, _ = call(capsys, "export", place / "net.safetensors", "--to", backend, "--out", place / name)
         assert status == 0, out
         arguments = [place / name, "--from", backend, "--out", place / "back.safetensors"]

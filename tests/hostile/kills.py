@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,11 @@ import snubridge_pcm.folder as folder
 
 import snubridge as sb
 
-SAVING = ("snubridge/ir/disk.py", "snubridge_pcm/folder.py")
+with warnings.catch_warnings():  # it uses at import what numpy has deprecated
+    warnings.simplefilter("ignore")
+    import nengo  # noqa: F401  # loaded here, before a program asks for it
+
+SAVING = ("snubridge/ir/disk.py", "snubridge/bridge/script/pair.py", "snubridge_pcm/folder.py")
 Save = Callable[[Path], None]
 
 
@@ -40,11 +45,12 @@ def kinds() -> dict[str, tuple[str, list[Save], Callable[[Path], Any]]]:
     """By kind: the name of the artefact, how its two versions are saved, and how it is read."""
     graphs = [graph(60), graph(90)]
     traces = [sb.simulate(g, np.ones((40, 4, *g.nodes["in"].shape))) for g in graphs]  # type: ignore[attr-defined]  # an Input
-    onnx, pcm = ([sb.export(g, backend) for g in graphs] for backend in ("onnx", "pcm"))
+    onnx, pcm, nengo = ([sb.export(g, backend) for g in graphs] for backend in ("onnx", "pcm", "nengo"))
     return {
         "graph": ("net.safetensors", [lambda p, g=g: sb.save(g, p) for g in graphs], sb.load),  # type: ignore[misc]  # g is bound
         "trace": ("trace.npz", [t.save for t in traces], sb.Trace.load),
         "onnx": ("net.onnx", [p.save for p in onnx], lambda path: sb.import_graph(path, "onnx")),
+        "script": ("net.py", [p.save for p in nengo], lambda path: sb.import_graph(path, "nengo")),
         "pcm": ("chip.pcm", [p.save for p in pcm], lambda path: sb.import_graph(path, "pcm")),
     }
 
@@ -102,6 +108,7 @@ def main() -> int:
         for save in saves:
             save(target)
             versions.append(contents(target))
+        usual = len(list(Path(place).iterdir()))  # a script is two files
 
         def examine(old: Any) -> None:
             found["kills"] += 1
@@ -114,7 +121,7 @@ def main() -> int:
             else:
                 read(target)
                 found["old" if left == old else "new"] += 1
-            found["strays"] += len(list(Path(place).iterdir())) > 1
+            found["strays"] += len(list(Path(place).iterdir())) > usual
 
         for _ in range(rounds):
             old = contents(target)
@@ -124,9 +131,10 @@ def main() -> int:
             line = 0
             while True:
                 saves[0](target)
-                found["left after the next save"] += len(list(Path(place).iterdir())) - 1
+                found["left after the next save"] += len(list(Path(place).iterdir())) - usual
                 if fresh:
                     remove(target)
+                    target.with_suffix(".npz").unlink(missing_ok=True)
                 if not killed_at_line(target, saves[1], line):
                     break
                 if not (fresh and contents(target) is None):

@@ -93,14 +93,22 @@ def graphs() -> dict[str, sb.Graph]:
     }
 
 
-def _saved(suffix: str, save: Callable[[sb.Graph, Path], None], *without: str) -> Callable[[Path], list[Path]]:
+def _saved(suffix: str, save: Callable[[sb.Graph, Path], None]) -> Callable[[Path], list[Path]]:
     def bases(folder: Path) -> list[Path]:
-        chosen = {name: graph for name, graph in graphs().items() if name not in without}
-        for name, graph in chosen.items():
+        for name, graph in graphs().items():
             save(graph, folder / f"{name}{suffix}")
-        return [folder / f"{name}{suffix}" for name in chosen]
+        return [folder / f"{name}{suffix}" for name in graphs()]
 
     return bases
+
+
+def _models(folder: Path) -> list[Path]:
+    paths = []
+    for name, graph in graphs().items():
+        for precision in {graph.numbers.name, "float64"}:
+            paths.append(folder / f"{name}-{precision}.onnx")
+            sb.export(graph, "onnx", precision=precision).save(paths[-1])
+    return sorted(paths)
 
 
 def _traces(folder: Path) -> list[Path]:
@@ -231,14 +239,14 @@ def table() -> dict[str, Reader]:
         "graph": Reader(".safetensors", _saved(".safetensors", sb.save), sb.load, _one(safetensors_mutated)),
         "onnx": Reader(
             ".onnx",
-            _saved(".onnx", lambda graph, path: sb.export(graph, "onnx").save(path)),
+            _models,
             onnx.read,  # type: ignore[attr-defined]  # optional in the contract
             _one(_onnx_mutated),
             sealed=True,
         ),
         "pcm": Reader(
             ".pcm",
-            _saved(".pcm", lambda graph, path: sb.export(graph, "pcm").save(path), "convolved"),
+            _saved(".pcm", lambda graph, path: sb.export(graph, "pcm").save(path)),
             pcm.read,  # type: ignore[attr-defined]  # optional in the contract
             _pcm_mutated,
             sealed=True,

@@ -202,11 +202,11 @@ def test_what_is_not_permitted_is_said(place, capsys):
 
 @pytest.fixture
 def full(tmp_path):
-    """A file system of 64 KiB with an old file on it, and no room for more."""
+    """A file system with an old file on it, and room for 48 KiB more."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)], capture_output=True, text=True
     )
     if mounted.returncode:
         pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
@@ -223,6 +223,12 @@ def large(folder):
     nodes = {"in": sb.Input((120,)), "w": sb.Linear(weight), "u": sb.Unit(0.5, 1.0), "out": sb.Output()}
     sb.save(sb.Graph(nodes, [sb.Edge("in", "w"), sb.Edge("w", "u"), sb.Edge("u", "out")]), folder / "large.safetensors")
     np.save(folder / "large.npy", np.ones((50, 2, 120)))
+
+
+def small():
+    """A network whose artefacts fit."""
+    nodes = {"in": sb.Input((3,)), "u": sb.Unit(0.5, 1.0), "out": sb.Output()}
+    return sb.Graph(nodes, [sb.Edge("in", "u"), sb.Edge("u", "out")])
 
 
 SAVING = {
@@ -242,15 +248,21 @@ def test_a_full_disk_leaves_what_was_there(verb, old, tmp_path, full, monkeypatc
     large(tmp_path)
     sb.export(sb.load("large.safetensors"), "onnx").save("large.onnx")
     arguments = [a.replace("DISK", str(full)) for a in SAVING[verb]]
-    if old and verb not in ("pcm", "nengo"):
-        Path(arguments[-1]).write_text("old")
+    path = Path(arguments[-1])
+    if old and verb in ("pcm", "nengo"):
+        sb.export(small(), verb).save(path)
+    elif old:
+        path.write_text("old")
     before = listing(full)
     status, out, err = call(capsys, *arguments)
     assert (status, out, err.count("\n")) == (2, "", 1), err
     assert "No space left on device" in err
     assert "unforeseen" not in err
     assert listing(full).keys() == before.keys()
-    assert not old or verb in ("pcm", "nengo") or Path(arguments[-1]).read_text() == "old"
+    if old and verb in ("pcm", "nengo"):
+        assert sb.import_graph(path, verb) == small()
+    elif old:
+        assert path.read_text() == "old"
 
 
 @pytest.mark.parametrize("verb", SAVING)
@@ -272,11 +284,16 @@ def test_a_limit_on_the_size_of_files_leaves_nothing(verb, tmp_path, monkeypatch
     assert listing(tmp_path).keys() == before.keys()
 
 
-SIGNALS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
+SIGNALS = {signal.SIGINT: (2, "interrupted"), signal.SIGTERM: (2, "terminated")}
 SLOW = """
 import os, sys, time
 from snubridge.cli.main import main
+fsync, left = os.fsync, int(os.environ.get("AFTER", 0))
 def slow(descriptor):
+    global left
+    left -= 1
+    if left >= 0:
+        return fsync(descriptor)
     print("saving", flush=True)
     time.sleep(60)
 os.fsync = slow
@@ -285,7 +302,7 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("verb", ["onnx", "pcm", "run"])
+@pytest.mark.parametrize("verb", ["onnx", "pcm", "run", "nengo"])
 def test_a_signal_in_the_middle_of_a_save_leaves_the_old_artefact_only(number, verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     large(tmp_path)
@@ -301,6 +318,26 @@ def test_a_signal_in_the_middle_of_a_save_leaves_the_old_artefact_only(number, v
     assert (process.returncode, out, err.count("\n")) == (status, "", 1), err
     assert f"{word}; nothing is half-written" in err
     assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("after", range(6))  # the former parameters, the new ones, the script: file and folder each
+def test_a_signal_between_the_files_of_a_script_leaves_the_old_pair_only(after, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    large(tmp_path)
+    sb.export(small(), "nengo").save("net.py")
+    before = listing(tmp_path)
+    command = [sys.executable, "-c", SLOW, *(a.replace("DISK/", "") for a in SAVING["nengo"])]
+    environment = {**os.environ, "AFTER": str(after)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout.readline() == "saving\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
+    assert listing(tmp_path).keys() == before.keys()
+    assert sb.import_graph("net.py", "nengo") in (small(), sb.load("large.safetensors"))
+    assert after == 5 or sb.import_graph("net.py", "nengo") == small()
 
 
 RUNNING = """

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("kills.py")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked children")
-@pytest.mark.parametrize("kind", ["graph", "trace", "onnx", "pcm", "pcm without exchange"])
+@pytest.mark.parametrize("kind", ["graph", "trace", "onnx", "script", "pcm", "pcm without exchange"])
 def test_a_killed_save_leaves_the_old_artefact_or_the_new_one(kind):
     name, *how = kind.split(" ", 1)
     command = [sys.executable, "-W", "error", str(SCRIPT), name, "25", *how]

@@ -86,3 +86,12 @@ def test_signed_zeros_in_settings_count_as_bits():
     one, two = (sb.Graph({"in": sb.Input((2,), low=zero)}, []) for zero in (0.0, -0.0))
     assert one != two
     assert one.digest != two.digest
+
+
+def test_names_and_delays_of_numpy_are_taken_as_python_s_own():
+    name = np.str_("in")
+    graph = sb.Graph({name: sb.Input((1,)), "u": sb.Unit(0.5, 1.0)}, [sb.Edge(name, "u", np.int64(1))])
+    sb.validate(graph)
+    assert {type(key) for key in graph.nodes} == {type(graph.edges[0].source)} == {str}
+    assert graph.edges == (sb.Edge("in", "u", 1),)
+    assert type(graph.edges[0].delay) is int

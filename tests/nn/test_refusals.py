@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch.nn.functional import dropout, max_pool2d
@@ -394,3 +396,34 @@ def test_an_input_shape_that_is_none_is_refused(shape):
 def test_something_else_than_a_module_is_refused():
     with pytest.raises(sb.BadInput, match="takes a torch module"):
         nn.capture("net", 5)
+
+
+def test_a_silent_unit_does_not_hide_what_the_trace_missed():
+    """Inputs of the usual size would not make it fire, and zeros agree with anything."""
+
+    def scaled(self, x):
+        if isinstance(x, torch.Tensor):
+            x = x / 4
+        return self.a(x)
+
+    with pytest.raises(sb.Unsupported, match="computes something else than what its trace shows"):
+        nn.capture(module_of(scaled, a=nn.SNU(4, 4, threshold=60.0)), 4)
+    graph = nn.capture(module_of(lambda self, x: self.a(x), a=nn.SNU(4, 4, threshold=60.0)), 4)
+    assert "untried" not in graph.metadata
+
+
+def test_units_that_nothing_wakes_are_named():
+    dead = nn.SNU(4, 4, threshold=1.0)
+    torch.nn.init.zeros_(dead.weight)
+    graph = nn.capture(nn.Sequential(nn.SNU(4, 4, threshold=0.2), dead), 4)
+    assert graph.metadata["untried"] == ["1"]
+
+
+def test_compiled_modules_and_states_as_inputs_are_refused():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates it, and users still have such modules
+        compiled = torch.jit.trace(torch.nn.Linear(4, 4), torch.zeros(1, 4), check_trace=False)
+    with pytest.raises(sb.Unsupported, match=r"torch\.jit"):
+        nn.capture(compiled, 4)
+    with pytest.raises(sb.BadInput, match="a layer alone takes one input"):
+        nn.capture(nn.SNU(3, 3), {"x": 3, "state": 3})

@@ -232,9 +232,10 @@ class AdapterConformance:
         assert program.rounding.precision in NUMBERS, f"precision {program.rounding.precision!r} is none of {NUMBERS}"
         assert isinstance(program, Program), "the program lacks a part of the contract"
 
-    def test_an_overflow_is_an_error(self, no_reference: None) -> None:
-        """A value that no float can hold is ``BadInput``, not a silent infinity."""
-        nodes: dict[str, Node] = {"in": Input((1,)), **{f"w{i}": Linear([[1e38]]) for i in range(9)}, "out": Output()}
+    @pytest.mark.parametrize("last", [Output(), Unit(0.5, 1.0)], ids=["values", "spikes"])
+    def test_an_overflow_is_an_error(self, last: Node, no_reference: None) -> None:
+        """A value that no float can hold is ``BadInput``, not a silent infinity, nor spikes that come of one."""
+        nodes: dict[str, Node] = {"in": Input((1,)), **{f"w{i}": Linear([[1e38]]) for i in range(9)}, "last": last}
         edges = [Edge(source, target) for source, target in itertools.pairwise(nodes)]
         program = self.lowered(Case("overflow", Graph(nodes, edges), np.full((1, 1, 1), 1e38)))
         with pytest.raises(BadInput, match="overflow"):

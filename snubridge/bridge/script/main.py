@@ -146,7 +146,17 @@ def overflowed(error):
 
 
 def main(run, parameters_sha256):
-    """python SCRIPT inputs.npy trace.npz [lengths.npy]; the parameters lie in the .npz beside the script."""
+    """python SCRIPT inputs.npy trace.npz [lengths.npy]; ends in one line, whatever is wrong."""
+    try:
+        traced(run, parameters_sha256)
+    except KeyboardInterrupt:
+        refuse("interrupted; nothing is half-written")
+    except MemoryError:
+        refuse("out of memory: run fewer samples or steps at a time")
+
+
+def traced(run, parameters_sha256):
+    """Read, run, write; the parameters lie in the .npz beside the script."""
     if len(sys.argv) not in (3, 4):
         refuse(f"usage: python {sys.argv[0]} inputs.npy trace.npz [lengths.npy]")
     script, target = pathlib.Path(__file__), pathlib.Path(sys.argv[2])
@@ -173,6 +183,8 @@ def main(run, parameters_sha256):
     try:
         with np.errstate(under="ignore", over="raise", invalid="raise"):
             trace = shaped(plan, run(plan, arrays, inputs), lengths)
+        if not all(np.isfinite(values).all() for values in trace.values()):
+            raise FloatingPointError("values that are not finite")
     except Exception as error:
         if not overflowed(error):
             raise
@@ -183,11 +195,14 @@ def main(run, parameters_sha256):
     whole = any(key.partition("/")[2] not in reduced for key in trace if "/" in key)
     if not whole or (lengths != steps).any():
         trace["lengths"] = lengths
+    target = target.resolve()  # through a link
     beside = target.with_name(f".{target.name[:80]}.{os.getpid()}.partial")
     try:
         try:
             with beside.open("xb") as stream:  # a name of its own choice: numpy would append .npz
                 np.savez(stream, **trace)
+            if target.exists():
+                beside.chmod(target.stat().st_mode & 0o777)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import io
+import re
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +27,26 @@ import numpy as np
 import snubridge.bridge.script.main as script_main
 from snubridge.bridge.planning import Plan
 from snubridge.errors import BadFile
+from snubridge.ir.disk import StrPath, checked_path, exists, read_bytes, write_atomically
 from snubridge.ir.document import to_json
-from snubridge.ir.file import StrPath, encode, read_bytes, write_atomically
+from snubridge.ir.file import encode
 from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import Array
 from snubridge.reference.archive import read_arrays
 
 LAYOUT = 1
 """To be raised by whatever changes the files of a graph: a reader tells an older pair from an altered one by it."""
+TRIES = 5
+"""How often a reader looks again while somebody else replaces the pair."""
+PRELUDE = """
+# python SCRIPT.py inputs.npy trace.npz [lengths.npy]
+import importlib.util
+import sys
+
+if __name__ == "__main__" and importlib.util.find_spec("{engine}") is None:
+    print("{engine} is not installed: pip install {engine}", file=sys.stderr)
+    raise SystemExit(2)
+"""
 
 
 @dataclass(frozen=True)
@@ -66,35 +80,59 @@ def compose(
     return Pair(source.encode(), stored.getvalue())
 
 
-def write(pair: Pair, path: StrPath, engine: str) -> None:
-    """Write ``NAME.py`` and ``NAME.npz``; parameters may replace parameters, and nothing else that lies there."""
-    script = Path(path)
+def write(pair: Pair, path: StrPath) -> None:
+    """Write ``NAME.py`` and ``NAME.npz``; parameters may replace parameters, and nothing else that lies there.
+
+    What fails or is interrupted on the way leaves both files as they were.
+    """
+    script = checked_path(path)
     if script.suffix != ".py":
         raise BadFile(f"{path}: a script ends in .py; its parameters go into the .npz beside it")
-    if script.stem in {*sys.stdlib_module_names, "numpy", engine}:
+    if _hides_a_module(script):
         raise BadFile(f"{path}: a script of that name would hide the module {script.stem} from itself; name it anew")
     parameters = script.with_suffix(".npz")
-    if parameters.exists():
-        if "plan" not in read_arrays(parameters):
-            raise BadFile(f"{parameters}: is there and holds no parameters of a script; move it, or name it anew")
-        if script.exists():
-            former = read_bytes(parameters)
-            write_atomically(_kept(script, former), former)
-    write_atomically(parameters, pair.parameters)
-    write_atomically(script, pair.script)
-    for kept in _all_kept(script):
-        kept.unlink(missing_ok=True)
+    former = read_bytes(parameters) if exists(parameters) else None
+    if former is not None and "plan" not in read_arrays(parameters):
+        raise BadFile(f"{parameters}: is there and holds no parameters of a script; move it, or name the script anew")
+    kept = None if former is None else _kept(script, former)
+    try:
+        if kept is not None and former is not None:
+            write_atomically(kept, former)
+        write_atomically(parameters, pair.parameters)
+        write_atomically(script, pair.script)
+    except BaseException:
+        done = exists(script) and read_bytes(script) == pair.script
+        if kept is None and not done:
+            parameters.unlink(missing_ok=True)
+        elif kept is not None and kept.exists():
+            kept.unlink() if done else kept.replace(parameters)  # which takes no room, should the disk be full
+        raise
+    for left in _all_kept(script):
+        left.unlink(missing_ok=True)
+
+
+def _hides_a_module(script: Path) -> bool:
+    """Whether Python, started on the script, would take it for a module that the script or its engine imports."""
+    name = script.stem
+    if name in sys.stdlib_module_names:
+        return True
+    roots = [Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")]
+    places = [root / part for root in roots for part in (name, f"{name}.py")]
+    return any(place.exists() and place != script.resolve() for place in places)
 
 
 def read(path: StrPath) -> Pair:
     """The script at ``path`` with its parameters, wherever a save that was cut off has left them."""
-    script = Path(path)
+    script = checked_path(path)
     if script.suffix != ".py":
         raise BadFile(f"{path}: an exported script ends in .py; its parameters are read from the .npz beside it")
-    source = read_bytes(script)
-    for place in (script.with_suffix(".npz"), *_all_kept(script)):
-        if place.exists():
-            parameters = read_bytes(place)
+    for _ in range(TRIES):
+        source = read_bytes(script)
+        for place in (script.with_suffix(".npz"), *_all_kept(script)):
+            try:
+                parameters = read_bytes(place)
+            except BadFile:  # not there, or just gone: said below, if no other is the one
+                continue
             if hashlib.sha256(parameters).hexdigest().encode() in source[-400:]:
                 return Pair(source, parameters)
     raise BadFile(f"{path}: the parameters it was exported with do not lie beside it: export both anew")
@@ -105,9 +143,7 @@ def _kept(script: Path, parameters: bytes) -> Path:
 
 
 def _all_kept(script: Path) -> list[Path]:
-    pattern = f".{script.stem}."
-    return sorted(
-        place
-        for place in script.parent.glob(".*.npz")
-        if place.name.startswith(pattern) and len(place.name) == len(pattern) + 16 + len(".npz")
-    )
+    """Former parameters that a save left: each named after its contents, so that no other file is taken for one."""
+    pattern = re.compile(rf"\.{re.escape(script.stem)}\.[0-9a-f]{{16}}\.npz")
+    found = sorted(place for place in script.parent.glob(".*.npz") if pattern.fullmatch(place.name))
+    return [place for place in found if place.is_file() and _kept(script, place.read_bytes()) == place]

@@ -107,7 +107,7 @@ class ScriptProgram:
 
     def save(self, path: StrPath) -> None:
         """Write ``NAME.py`` and its parameters ``NAME.npz`` beside it: ``python NAME.py inputs.npy trace.npz``."""
-        pair.write(self.files, path, self.engine)
+        pair.write(self.files, path)
 
 
 def _couplings(weight: str | None, arrays: Mapping[str, Array], source: int) -> int:

@@ -6,6 +6,7 @@ gives is refused: so the graph is the one that the script or the network compute
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from snubridge.bridge.script import pair
 from snubridge.bridge.script.program import ScriptProgram
 from snubridge.bridge.unrolling import size
 from snubridge.bridge.wiring import is_linear
-from snubridge.errors import BadFile, BadInput, Unsupported
+from snubridge.errors import BadFile, BadInput, Unsupported, shown
 from snubridge.ir.document import from_json
 from snubridge.ir.file import StrPath, decode
 from snubridge.ir.graph import Graph
@@ -47,10 +48,14 @@ def read_script(adapter: Adapter, path: StrPath, max_synapses: int | None = None
     graph = decode(stored.tobytes(), path)
     _demand_in_proportion(path, graph, len(files.parameters), max_synapses)
     program = _lowered(adapter, path, graph, options | _raised(max_synapses))
-    if program.files.parameters != files.parameters:
-        raise BadFile(f"{path}: altered after it was written: {_other_array(parameters, path, program)}")
-    if program.files.script != files.script:
-        raise BadFile(f"{path}: {_other_line(files.script, program.files.script)}")
+    # By what the archive holds: another platform wraps the same arrays in other bytes, and so in another hash.
+    other = _other_array(parameters, _arrays(path, program.files.parameters))
+    if other is not None:
+        raise BadFile(f"{path}: altered after it was written: {other}")
+    ours, theirs = (hashlib.sha256(found.parameters).hexdigest().encode() for found in (program.files, files))
+    expected = program.files.script.replace(ours, theirs)
+    if expected != files.script:
+        raise BadFile(f"{path}: {_other_line(files.script, expected)}")
     return graph
 
 
@@ -67,6 +72,8 @@ def read_exported(
             f"the network: carries no snubridge graph: what {adapter.name} holds does not say which parts are units; "
             "only what snubridge exported can be read back"
         )
+    if not isinstance(exported["graph"], bytes) or not isinstance(exported["options"], dict):
+        raise BadFile("the network: what it says of its export is not what snubridge put there")
     graph = decode(exported["graph"], "the network")
     options = exported["options"] | _raised(max_synapses)
     found = describe(network)
@@ -139,18 +146,20 @@ def _demand_in_proportion(path: StrPath, graph: Graph, room: int, max_synapses: 
         )
 
 
-def _other_array(found: Mapping[str, Array], path: StrPath, program: ScriptProgram) -> str:
-    expected = _arrays(path, program.files.parameters)
+def _other_array(found: Mapping[str, Array], expected: Mapping[str, Array]) -> str | None:
+    """The first array that is not as expected."""
     for key in [*expected, *(key for key in found if key not in expected)]:
         if key not in found or key not in expected:
-            return f"the array {key!r:.80} is {'missing' if key in expected else 'not one of the graph'}"
+            return f"the array {shown(key)} is {'missing' if key in expected else 'not one of the graph'}"
         if not _same(found[key], expected[key]):
-            return f"the array {key!r:.80} is {_brief(found[key])}; the graph gives {_brief(expected[key])}"
-    return "the parameters hold the same arrays in other bytes"
+            return f"the array {shown(key)} is {_brief(found[key])}; the graph gives {_brief(expected[key])}"
+    return None
 
 
 def _other_line(found: bytes, expected: bytes) -> str:
-    ours, theirs = found.splitlines(), expected.splitlines()
+    ours, theirs = found.split(b"\n"), expected.split(b"\n")
+    if found.replace(b"\r\n", b"\n") == expected:
+        return "its line ends were changed: export it anew, or turn them back"
     line = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
     return (
         f"line {line + 1} is not that of the script which this snubridge writes: it was altered, or written by "

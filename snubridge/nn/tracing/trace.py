@@ -65,8 +65,9 @@ def capture(module: torch.nn.Module, input_shape: InputShape | Mapping[str, Inpu
     The values that ``forward`` returns are the outputs: ``output``, ``output_2``, ..., or, in a
     dict, its keys; states are passed over. Parameters are float32 or float64, all the same.
 
-    The graph is run beside the module on small random inputs before it is returned. Raises
-    ``Unsupported`` naming by path everything that cannot be taken, and ``InvalidGraph``.
+    The graph is run beside the module on small random inputs before it is returned; units that
+    none of them made fire and rest are named in ``metadata["untried"]``. Raises ``Unsupported``
+    naming by path everything that cannot be taken, and ``InvalidGraph``.
     """
     if not isinstance(module, torch.nn.Module):
         raise BadInput(f"capture takes a torch module, not a {type(module).__name__}")
@@ -76,14 +77,22 @@ def capture(module: torch.nn.Module, input_shape: InputShape | Mapping[str, Inpu
         raise Unsupported("capture", tampered)
     if type(module) is Network:
         return _graph_of(module, shapes)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise Unsupported("capture", ["a compiled module (torch.jit) has no forward to trace: pass the module itself"])
     leaf = _Tracer().is_leaf_module(module, "")
     arguments = _arguments(module, shapes)
     inputs = {argument: (name or "input", shape) for argument, (name, shape) in arguments.items()}
     root = _Root(module) if leaf else module
+    if leaf and len(inputs) > 1:
+        raise BadInput(f"input_shape: shapes for {', '.join(inputs)}; a layer alone takes one input")
     seen = dict(zip(["x"], inputs.values(), strict=True)) if leaf else inputs
     captured = Translation(type(module).__name__, root, seen, _traced(root, seen)).captured()
-    check(module, captured, {argument: name for argument, (name, _) in inputs.items()}, by_name=None not in shapes)
-    return captured.graph
+    named = {argument: name for argument, (name, _) in inputs.items()}
+    untried = check(module, captured, named, by_name=None not in shapes)
+    graph = captured.graph
+    if not untried:
+        return graph
+    return Graph(graph.nodes, graph.edges, numbers=graph.numbers, metadata={**graph.metadata, "untried": list(untried)})
 
 
 def _shapes(input_shape: Any) -> dict[str | None, Shape]:

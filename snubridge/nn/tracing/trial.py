@@ -10,37 +10,81 @@ import torch
 from torch import Tensor
 
 from snubridge.errors import Unsupported
-from snubridge.ir import Input, Output
+from snubridge.ir import Input, Output, Unit
 from snubridge.nn.network import Network
 from snubridge.nn.tracing.translation import Captured
 
 STEPS, SAMPLES, TRIALS, TRIALS_IF_FOLDED = 8, 2, 3, 6
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
+SCALES = (2.0, 16.0, 128.0, 2.0**10, 2.0**14, 0.25, 2.0**-5)
+"""Of random inputs: on one of them, most units fire and rest."""
 
 
-def check(module: torch.nn.Module, captured: Captured, arguments: Mapping[str, str], *, by_name: bool) -> None:
+def check(
+    module: torch.nn.Module, captured: Captured, arguments: Mapping[str, str], *, by_name: bool
+) -> tuple[str, ...]:
     """Refuse a graph that does not compute what its module does, in evaluation, on random inputs.
 
     A trace does not show everything: a branch on the type of a value, an overridden ``__call__``,
     a dropout that stays active. ``arguments``: the Input that each argument of ``forward`` became,
-    passed by name or, where there is one, by position. One trial that agrees is enough, since rounding
-    may flip a spike; a difference of meaning shows in all. Where a batch norm was folded every sum is
-    rounded differently: there it is enough that each sample agrees in one trial, of more trials.
+    passed by name or, where there is one, by position. Inputs are scaled so that every Step unit
+    both fires and rests on one of them: a silent one would agree with anything. Returns the units
+    that did not on any.
+    """
+    network = Network(captured.graph)
+    scales, untried = _telling(network, captured)
+    for scale in scales:
+        _compare(module, captured, arguments, by_name, network, scale)
+    return untried
+
+
+def _telling(network: Network, captured: Captured) -> tuple[list[float], tuple[str, ...]]:
+    """The usual scale, those on which some unit fires and rests that does not on one before, and the units left."""
+    graph = captured.graph
+    left = {name for name, unit in graph.of_kind(Unit).items() if unit.spiking}
+    chosen: list[float] = []
+    for scale in SCALES:
+        with torch.no_grad():
+            recording, _ = network.evaluate(_drawn(captured, 0, scale))
+        telling = {name for name in left if 0 < recording.values[name].mean() < 1}
+        if telling or not chosen:
+            chosen.append(scale)
+            left -= telling
+        if not left:
+            break
+    return chosen, tuple(name for name in graph.nodes if name in left)
+
+
+def _drawn(captured: Captured, trial: int, scale: float) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(trial)
+    dtype = getattr(torch, captured.graph.numbers.name)
+    return {
+        node: scale * torch.randn(STEPS, SAMPLES, *given.shape, generator=generator, dtype=dtype)
+        for node, given in captured.graph.of_kind(Input).items()
+    }
+
+
+def _compare(
+    module: torch.nn.Module,
+    captured: Captured,
+    arguments: Mapping[str, str],
+    by_name: bool,
+    network: Network,
+    scale: float,
+) -> None:
+    """One trial that agrees is enough, since rounding may flip a spike; a difference of meaning shows in all.
+
+    Where a batch norm was folded every sum is rounded differently: there it is enough that each sample agrees in one
+    trial, of more trials.
     """
     graph = captured.graph
     name = type(module).__name__
-    dtype = getattr(torch, graph.numbers.name)
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
-    network = Network(graph)
     folded = "folded" in graph.metadata
     agreed = torch.zeros(SAMPLES, dtype=torch.bool)
     smallest = torch.full((SAMPLES,), torch.inf, dtype=torch.float64)
     for trial in range(TRIALS_IF_FOLDED if folded else TRIALS):
-        generator = torch.Generator().manual_seed(trial)
-        x = {
-            node: 2 * torch.randn(STEPS, SAMPLES, *given.shape, generator=generator, dtype=dtype)
-            for node, given in graph.of_kind(Input).items()
-        }
+        x = _drawn(captured, trial, scale)
         handed = {
             argument: (x[node].transpose(0, 1) if captured.batch_first else x[node]).to(device)
             for argument, node in arguments.items()
