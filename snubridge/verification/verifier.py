@@ -55,8 +55,8 @@ def verify(
     ``backends``  names; or a mapping from a label to (name, options); None: all that are installed
     ``lengths``   (B,): only these many steps of each sample are compared
     ``certify``   whether to compute which spikes must be equal, under each engine's error model. Without it nothing is
-                  certified, and no difference is called explained or a bug. It takes the time of some four reference
-                  runs for each distinct model, and the memory of two arrays like the states
+                  certified, and no difference is called explained or a bug. It takes several reference runs for each
+                  distinct model, and holds two arrays like the states
 
     A backend that is named and refuses or is missing raises ``Unsupported`` or ``MissingEngine``;
     with ``backends=None`` it is a row with that verdict.

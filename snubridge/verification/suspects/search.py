@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,6 @@ def suspects(
     expected: Trace,
     actual: Trace,
     first: int,
-    *,
-    progress: Callable[[str], None] = lambda name: None,
 ) -> tuple[Suspect, ...]:
     """The mistakes under which every spike is the engine's; if there is none, the one that comes closest, if any does.
 
@@ -63,10 +61,7 @@ def suspects(
     size = samples * sum(math.prod(shape) for shape in shapes(graph).values())
     steps = max(first + BEYOND, BUDGET // size)
     given = {name: array[:steps] for name, array in inputs.items()}
-    found = []
-    for variant in VARIANTS:
-        progress(variant.name)
-        found.append(_tried(variant, respond(graph, given, variant), expected, actual))
+    found = [_tried(variant, respond(graph, given, variant), expected, actual) for variant in VARIANTS]
     right = tuple(suspect for suspect in found if suspect.share == 1)
     closest = max(found, key=lambda suspect: suspect.share)
     return right or ((closest,) if closest.share > 0 else ())
