@@ -34,11 +34,12 @@ Backends = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Verification:
-    """A report with the traces it rests on."""
+    """A report with what it rests on: traces, and certificates with their margins and bounds, by label."""
 
     report: Report
     expected: Trace
     traces: Mapping[str, Trace]
+    certificates: Mapping[str, Certificate]
 
 
 def verify(
@@ -84,6 +85,7 @@ def verify_traces(
     traces: dict[str, Trace] = {}
     certificates = Certificates(graph, inputs, lengths, progress)
     claims: dict[str, Mapping[str, Any]] = {}
+    certified: dict[str, Certificate] = {}
     named: dict[str, tuple[Suspect, ...]] = {}
     for label, (name, options) in chosen.items():
         progress(label)
@@ -98,12 +100,12 @@ def verify_traces(
             rows.append(_not_run(label, adapter, error))
             continue
         traces[label] = trace
-        certificate = None
         if certify and not always_exact(graph, program.rounding):
             found = certificates.of(program.rounding)
             claims[label] = stated(program.rounding, found)
-            certificate = found if isinstance(found, Certificate) else None
-        ladder = Ladder(graph, expected, trace, program.rounding, certificate)
+            if isinstance(found, Certificate):
+                certified[label] = found
+        ladder = Ladder(graph, expected, trace, program.rounding, certified.get(label))
         rows.extend(_rows(label, adapter, ladder))
         if ladder.first_bug is not None:
             progress(f"suspects of {label}")
@@ -121,7 +123,7 @@ def verify_traces(
         certificates=claims,
         suspects=named,
     )
-    return Verification(report, expected, traces)
+    return Verification(report, expected, traces, certified)
 
 
 def _chosen(backends: Backends | None) -> dict[str, tuple[str, Mapping[str, Any]]]:
