@@ -32,13 +32,18 @@ def summary(report: Report) -> str:
 
 
 def _kinds(rows: Sequence[Row]) -> str:
-    roots, consequences = sum(row.roots for row in rows), sum(row.consequences for row in rows)
-    told = [row for row in rows if row.bugs is not None]
-    kinds = f"{roots:,} {'root' if roots == 1 else 'roots'}"
-    if told:
-        explained = sum(row.explained or 0 for row in told)
-        kinds += f" ({explained:,} explained by rounding, {_counted(sum(row.bugs or 0 for row in told), 'bug')})"
-    return f"{kinds}, {_counted(consequences, 'consequence')}"
+    spikes, values = ([row for row in rows if row.kind == kind] for kind in ("spikes", "values"))
+    said = []
+    if spikes:
+        roots = _counted(sum(row.roots for row in spikes), "root")
+        if any(row.bugs is not None for row in spikes):
+            explained = sum(row.explained or 0 for row in spikes)
+            roots += f" ({explained:,} explained by rounding, {_counted(sum(row.bugs or 0 for row in spikes), 'bug')})"
+        said += [roots, _counted(sum(row.consequences for row in spikes), "consequence")]
+    if values:
+        out = _counted(sum(row.differing for row in values), "value")
+        said.append(f"{out} out of tolerance ({sum(row.roots for row in values):,} by themselves)")
+    return ", ".join(said)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -73,6 +78,11 @@ def _differences(report: Report) -> Iterator[str]:
         rest = sum(row.roots for row in rows if row.kind == "spikes") - len(roots[:TOLD])
         if rest > 0:
             yield f"{backend}: and {_counted(rest, 'root')} more"
+        for row in rows:
+            if row.kind == "values" and row.roots and row.first:
+                where = f"the first at step {row.first.step}, sample {row.first.sample}, neuron {row.first.neuron}"
+                largest = f"largest difference {row.largest_difference:.3g}"
+                yield f"{backend}: {row.unit}: {_counted(row.roots, 'value')} out of tolerance, {where}; {largest}"
         if any(row.bugs for row in rows):
             found = report.suspects.get(backend, ())
             yield from (f"{backend}: {suspect}" for suspect in found)

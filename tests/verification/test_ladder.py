@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from snubridge_torch import TorchAdapter
 
 import snubridge as sb
 from snubridge.bridge.conformance.families import random_case
+from snubridge.bridge.plugins import Plugin
 from snubridge.exactness import certify
 from snubridge.verification.ladder import Ladder, always_exact, rung_of
 from snubridge.verification.verifier import verify_traces
@@ -134,6 +136,20 @@ def test_over_the_reals_the_closest_call_is_shown_with_its_bound():
         assert row.bound > 0
 
 
+@pytest.mark.parametrize("family", ["dyadic", "generic"])
+def test_sound_engines_have_no_bug(family):
+    """Over random recurrent networks in float32: whatever differs is open, and where all is certified nothing does."""
+    differing = 0
+    for seed in range(40):
+        case = random_case(seed, family, precision="float32", steps=100, samples=4)
+        report = sb.verify(case.graph, case.inputs, FLOAT32)
+        rows = [row for row in report.rows if row.kind == "spikes"]
+        assert all(row.verdict in ("equal", "explained") and row.bugs == 0 for row in rows), report.to_text()
+        assert all(report.certificates[row.backend]["open"] for row in rows if row.differing)
+        differing += sum(row.differing for row in rows)
+    assert family == "generic" or not differing
+
+
 def test_one_certificate_serves_all_engines_of_one_model(monkeypatch):
     case = random_case(4, "dyadic", precision="float32")
     asked = []
@@ -238,6 +254,35 @@ def test_a_value_is_a_consequence_of_a_spike_that_reaches_it_and_else_a_differen
     assert (out.roots, out.consequences) == (0, 1)
     last = finding(changed(follows, "outputs", "last", (1, 0), 0.9), "last")
     assert (last.verdict, last.roots, last.consequences) == ("unequal", 1, 0)
+
+
+class Shifted:
+    """An adapter whose soft values are off, and whose spikes are right."""
+
+    name, engine, support = "shifted", "own", TorchAdapter().support
+
+    def lower(self, graph):
+        class Program:
+            native, rounding = None, sb.ErrorModel("float64")
+
+            def run(self, inputs, record=("spikes",), lengths=None):
+                right = sb.simulate(graph, inputs)
+                return changed(changed(right, "spikes", "behind", (5, 1, 1), 0.875), "outputs", "last", (1, 0), np.nan)
+
+        return Program()
+
+
+def test_values_that_are_off_by_themselves_are_told(monkeypatch):
+    graph, inputs = soft()
+    known = {"shifted": Plugin("shifted", Shifted(), None)}
+    monkeypatch.setattr("snubridge.bridge.plugins.plugins", lambda: known)
+    report = sb.verify(graph, inputs, ["shifted"])
+    assert [row.verdict for row in report.rows] == ["equal", "unequal", "equal", "equal", "unequal"]
+    text = report.to_text()
+    assert "shifted: behind: 1 value out of tolerance, the first at step 5, sample 1, neuron 1; largest" in text
+    assert "shifted: last: 1 value out of tolerance, the first at step 8, sample 1, neuron 0; largest" in text
+    assert report.summary().endswith("neuron 1; 2 values out of tolerance (2 by themselves)")
+    json.loads(report.to_json())
 
 
 def test_the_first_rung_is_for_numbers_that_say_so():

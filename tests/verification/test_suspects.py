@@ -133,8 +133,8 @@ class Recording:
     """A program that delivers what was recorded elsewhere."""
 
     trace: sb.Trace
+    rounding: sb.ErrorModel
     native: None = None
-    rounding = sb.ErrorModel("float64")
 
     def run(self, inputs, record=("spikes",), lengths=None):
         return self.trace
@@ -148,12 +148,13 @@ class Recorded:
     """An adapter whose engine computes another graph of the same units, or other inputs."""
 
     trace: sb.Trace
+    precision: str = "float64"
     name = "broken"
     engine = "foreign"
     support = TorchAdapter().support
 
     def lower(self, graph):
-        return Recording(self.trace)
+        return Recording(self.trace, sb.ErrorModel(self.precision))
 
 
 def test_two_mistakes_at_once_are_named_by_the_closest(monkeypatch):
@@ -166,6 +167,23 @@ def test_two_mistakes_at_once_are_named_by_the_closest(monkeypatch):
     assert 0 < suspect.share < 1
     assert suspect.differing > 0
     assert f"broken: closest: {suspect.share:.0%} of the differences are gone if {suspect.name}" in report.to_text()
+
+
+def test_a_mistake_in_float32_is_named_though_rounding_turns_spikes_as_well(monkeypatch):
+    rng = np.random.default_rng(9)
+    nodes = {"in": sb.Input((8,)), "w": sb.Linear(rng.integers(-8, 9, (24, 8)) / 8), "u": sb.Unit(0.8, 1.0)}
+    edges = [sb.Edge("in", "w"), sb.Edge("w", "u")]
+    right = sb.Graph({**nodes, "u": sb.Unit(0.8, 1.0, reset=sb.Reset.SUBTRACT)}, edges)
+    inputs = rng.integers(0, 2, (400, 8, 8)).astype(float)
+    single, double = (
+        sb.export(sb.Graph(nodes, edges), "torch", precision=name).run(inputs) for name in ("float32", "float64")
+    )
+    assert (single.spikes["u"] != double.spikes["u"]).any()
+    report = verified(monkeypatch, Recorded(single, "float32"), right, inputs)
+    (suspect,) = report.suspects["broken"]
+    assert suspect.name == "the reset is to zero where it should be soft"
+    assert suspect.differing == (single.spikes["u"] != double.spikes["u"]).sum()
+    assert 0.9 < suspect.share < 1
 
 
 def test_what_is_none_of_the_usual_mistakes_is_said_to_be_none(monkeypatch):
