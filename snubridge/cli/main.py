@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import snubridge
 from snubridge.cli import (
     backends,
+    certify,
     compare,
     demo,
     doctor,
@@ -38,6 +39,7 @@ VERBS: dict[str, ModuleType] = {
     "import": import_,
     "run": run,
     "verify": verify,
+    "certify": certify,
     "compare": compare,
     "backends": backends,
     "doctor": doctor,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snubridge.errors import BadInput
 from snubridge.ir.numbers import Array
@@ -91,50 +92,65 @@ def compare(expected: Trace, actual: Trace, *, precision: str | None = None) -> 
     if set(expected.reduced) != set(actual.reduced):
         raise BadInput("traces of different networks: they reduce different outputs over time")
 
-    def part(name: str, one: Array, other: Array) -> UnitComparison:
-        return _part(name, one, other, expected.lengths, name in expected.reduced, precision)
+    units = {name: (array, actual.spikes[name]) for name, array in expected.spikes.items()}
+    outputs = {name: (array, actual.outputs[name]) for name, array in expected.outputs.items()}
+
+    def part(name: str, pair: tuple[Array, Array]) -> UnitComparison:
+        return _part(name, *pair, expected.lengths, name in expected.reduced, precision)
 
     return Comparison(
-        units={name: part(name, array, actual.spikes[name]) for name, array in expected.spikes.items()},
-        outputs={name: part(name, array, actual.outputs[name]) for name, array in expected.outputs.items()},
+        units={name: part(name, pair) for name, pair in units.items()},
+        outputs={name: part(name, pair) for name, pair in outputs.items()},
     )
+
+
+def apart(
+    name: str, expected: Array, actual: Array, lengths: Array, reduced: bool, precision: str | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], float | None]:
+    """Which bins of one unit or output differ and which are compared, both of its shape, and the largest gap of values.
+
+    The arguments are those of ``compare``; the gap is None for spikes.
+    """
+    if expected.shape != actual.shape:
+        raise BadInput(f"{name}: shape {actual.shape} where {expected.shape} is expected")
+    alive = np.ones(expected.shape, dtype=bool)
+    if not reduced:
+        alive &= within(lengths, expected)
+    if expected.dtype == np.uint8:
+        return (expected != actual) & alive, alive, None
+    dtypes = {str(expected.dtype), str(actual.dtype)}
+    rtol = TOLERANCE[precision or ("float32" if "float32" in dtypes else "float64")]
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.where(alive, np.abs(actual.astype(np.float64) - expected.astype(np.float64)), 0.0)
+    scale = np.abs(np.where(alive & np.isfinite(expected), expected, 0)).max(initial=0.0)
+    differs = ~(gap <= rtol * max(scale, np.finfo(np.float64).tiny))  # a NaN is apart
+    return differs & (gap != 0) & alive, alive, float(gap.max(initial=0.0))
+
+
+def within(lengths: Array, like: Array) -> NDArray[np.bool_]:
+    """(T, B, 1, ...), to spread over an array (T, B, *shape): the steps within each sample's length."""
+    steps = np.arange(len(like))[:, None] < lengths
+    return steps.reshape(*steps.shape, *[1] * (like.ndim - 2))
 
 
 def _part(
     name: str, expected: Array, actual: Array, lengths: Array, reduced: bool, precision: str | None
 ) -> UnitComparison:
-    if expected.shape != actual.shape:
-        raise BadInput(f"{name}: shape {actual.shape} where {expected.shape} is expected")
-    alive = np.ones(expected.shape, dtype=bool)
-    if not reduced:
-        steps = np.arange(len(expected))[:, None] < lengths  # (T, B)
-        alive &= steps.reshape(*steps.shape, *[1] * (expected.ndim - 2))
-    spiking = expected.dtype == np.uint8
-    largest = None
-    if spiking:
-        apart = (expected != actual) & alive
-    else:
-        dtypes = {str(expected.dtype), str(actual.dtype)}
-        rtol = TOLERANCE[precision or ("float32" if "float32" in dtypes else "float64")]
-        with np.errstate(invalid="ignore", over="ignore"):
-            gap = np.where(alive, np.abs(actual.astype(np.float64) - expected.astype(np.float64)), 0.0)
-        scale = np.abs(np.where(alive & np.isfinite(expected), expected, 0)).max(initial=0.0)
-        apart = ~(gap <= rtol * max(scale, np.finfo(np.float64).tiny))  # a NaN is apart
-        apart &= (gap != 0) & alive
-        largest = float(gap.max(initial=0.0))
+    differs, alive, largest = apart(name, expected, actual, lengths, reduced, precision)
+    spiking = largest is None
     return UnitComparison(
         name=name,
         kind="spikes" if spiking else "values",
         compared=int(alive.sum()),
         spikes=int((expected.astype(bool) & alive).sum()) if spiking else 0,
-        differing=int(apart.sum()),
-        first=_first(name, apart, lengths, reduced),
+        differing=int(differs.sum()),
+        first=_first(name, differs, lengths, reduced),
         largest_difference=largest,
     )
 
 
-def _first(name: str, apart: Array, lengths: Array, reduced: bool) -> First | None:
-    where = np.argwhere(apart)
+def _first(name: str, differs: Array, lengths: Array, reduced: bool) -> First | None:
+    where = np.argwhere(differs)
     if not len(where):
         return None
     if reduced:  # the value after a sample's last step

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from snubridge.errors import SpikesDiffer
 from snubridge.verification.comparison import First
+from snubridge.verification.ladder import Root
+from snubridge.verification.suspects import Suspect
+from snubridge.verification.wording import summary, text
+from snubridge.verification.wording import table as table
 
-FORMAT = 1
+FORMAT = 2
+RAN = ("equal", "explained", "bug", "unequal")
+"""The verdicts of backends that ran."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,15 @@ class Row:
     """One unit or output on one backend; of a backend that did not run, the one row that says why.
 
     ``compared, spikes, differing``  numbers of bins; ``spikes`` those of the reference
-    ``first``     where the first difference is, ``margin`` the reference's s - threshold there
-    ``bound``     the error bound there; null until certificates exist
-    ``rung``      the rung of the ladder that holds: "measured", "tolerance", or null
-    ``verdict``   "equal", "unequal", "refused" or "missing"; ``reason`` says why not
+    ``first``     where the first difference is
+    ``margin``    the reference's s - threshold there; where nothing differs, at the closest call: the decision whose
+                  margin leaves the least room for the bound
+    ``bound``     how far rounding may move the state there; null without a certificate
+    ``roots, consequences``  differing = roots + consequences, see ``ladder``
+    ``explained, bugs``      of the roots of spikes; null for values, and without a certificate
+    ``shown``     the first roots, bugs before others, each with margin and bound
+    ``rung``      the rung of the ladder that holds: "exact", "certified", "measured", "tolerance", or null
+    ``verdict``   "equal", "explained", "bug", "unequal", "refused" or "missing"; ``reason`` says why not
     ``kind``      "spikes" or "values"; of values ``largest_difference`` is given
     """
 
@@ -39,6 +50,11 @@ class Row:
     first: First | None = None
     margin: float | None = None
     bound: float | None = None
+    roots: int = 0
+    consequences: int = 0
+    explained: int | None = None
+    bugs: int | None = None
+    shown: tuple[Root, ...] = ()
     rung: str | None = None
     verdict: str = "equal"
     reason: str | None = None
@@ -50,7 +66,7 @@ class Row:
     @property
     def ran(self) -> bool:
         """Whether the backend ran at all."""
-        return self.verdict in ("equal", "unequal")
+        return self.verdict in RAN
 
 
 @dataclass(frozen=True)
@@ -71,10 +87,15 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What else is worth knowing of each backend's program, say its number of devices."""
+    certificates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By backend: the error model that its program states, and what is certified under it; or the reason why nothing
+    is. Empty where no certificate was asked for."""
+    suspects: Mapping[str, tuple[Suspect, ...]] = field(default_factory=dict)
+    """By backend with a bug: the usual mistakes that give its very spikes, else the one that comes closest."""
 
     @property
     def equal(self) -> bool:
-        """See the class."""
+        """See the class; a difference that rounding explains is a difference."""
         ran = [row for row in self.rows if row.ran]
         return bool(ran) and all(row.verdict == "equal" for row in ran)
 
@@ -85,37 +106,11 @@ class Report:
 
     def summary(self) -> str:
         """One line: whether the spikes are equal, and where not, the first difference."""
-        ran = dict.fromkeys(row.backend for row in self.rows if row.ran)
-        if not ran:
-            return "nothing was compared: no backend ran"
-        bins = sum(row.compared for row in self.rows if row.kind == "spikes")
-        if self.equal:
-            note = "; but no neuron spiked, so this proves nothing" if self.silent else ""
-            return f"equal: 0 of {bins:,} compared bins differ on {', '.join(ran)}{note}"
-        worst = [row for row in self.rows if row.verdict == "unequal"]
-        first = min((row for row in worst if row.first), key=lambda row: row.first.step if row.first else 0)
-        assert first.first is not None
-        where = f"step {first.first.step}, sample {first.first.sample}, {first.unit}, neuron {first.first.neuron}"
-        return f"unequal: {sum(row.differing for row in worst):,} bins differ; the first on {first.backend} at {where}"
+        return summary(self)
 
     def to_text(self) -> str:
-        """A table for people, with the summary below it."""
-        header = (
-            "backend",
-            "engine",
-            "version",
-            "precision",
-            "unit",
-            "compared",
-            "spikes",
-            "differ",
-            "rung",
-            "verdict",
-        )
-        body = [_cells(row) for row in self.rows]
-        reasons = [f"{row.backend}: {row.reason}" for row in self.rows if row.reason]
-        size = f"{self.steps} steps, {self.samples} samples, graph {self.graph[:12]}"
-        return "\n".join([*table(header, body, right=range(5, 8)), "", *reasons, f"{self.summary()} ({size})"])
+        """A table for people, with what needs words and the summary below it."""
+        return text(self)
 
     def document(self) -> dict[str, Any]:
         """What ``to_json`` says, as a dict."""
@@ -129,6 +124,8 @@ class Report:
             "samples": self.samples,
             "versions": dict(self.versions),
             "facts": {backend: dict(facts) for backend, facts in self.facts.items()},
+            "certificates": {backend: dict(found) for backend, found in self.certificates.items()},
+            "suspects": {backend: [asdict(suspect) for suspect in found] for backend, found in self.suspects.items()},
             "rows": [jsonable(row) for row in self.rows],
         }
 
@@ -138,41 +135,11 @@ class Report:
 
 
 def jsonable(part: Any) -> dict[str, Any]:
-    """A row or a part of a comparison as JSON can say it: a place by name, no number that is not finite."""
+    """A row or a part of a comparison as JSON can say it: places by name, no number that is not finite."""
     fields = asdict(part)
     fields["first"] = None if part.first is None else part.first._asdict()
+    if "shown" in fields:
+        fields["shown"] = [root._asdict() for root in part.shown]
     if fields["largest_difference"] is not None and not math.isfinite(fields["largest_difference"]):
         fields["largest_difference"] = None
     return fields
-
-
-def table(header: Sequence[str], body: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Lines of an aligned table; the columns in ``right`` are aligned right."""
-    widths = [max(len(row[column]) for row in (header, *body)) for column in range(len(header))]
-    right = set(right)
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *body)
-    ]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    if not row.ran:
-        return (row.backend, row.engine or "", row.version or "", row.precision or "", *[""] * 5, row.verdict)
-    spikes = f"{row.spikes:,}" if row.kind == "spikes" else "-"
-    return (
-        row.backend,
-        row.engine or "",
-        row.version or "",
-        row.precision or "",
-        row.unit or "",
-        f"{row.compared:,}",
-        spikes,
-        f"{row.differing:,}",
-        row.rung or "-",
-        row.verdict,
-    )

@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snubridge.bridge.adapter import Adapter, Program
+from snubridge.bridge.adapter import Adapter
 from snubridge.bridge.lowering import lower
 from snubridge.bridge.plugins import adapter as find_adapter
 from snubridge.bridge.plugins import engine_version, plugins
 from snubridge.errors import BadInput, MissingEngine, Unsupported, shown
+from snubridge.exactness import Certificate
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
 from snubridge.ir.rules import validate
 from snubridge.reference.inputs import Inputs, prepare
 from snubridge.reference.interpreter import simulate
 from snubridge.reference.trace import Trace
-from snubridge.verification.comparison import UnitComparison, compare
+from snubridge.verification.certificates import Certificates, stated
+from snubridge.verification.comparison import compare
+from snubridge.verification.ladder import Ladder, always_exact
 from snubridge.verification.report import Report, Row
+from snubridge.verification.suspects import Suspect, suspects
 from snubridge.version import __version__
 
 Backends = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -30,11 +34,12 @@ Backends = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Verification:
-    """A report with the traces it rests on."""
+    """A report with what it rests on: traces, and certificates with their margins and bounds, by label."""
 
     report: Report
     expected: Trace
     traces: Mapping[str, Trace]
+    certificates: Mapping[str, Certificate]
 
 
 def verify(
@@ -43,17 +48,21 @@ def verify(
     backends: Backends | None = None,
     *,
     lengths: ArrayLike | None = None,
+    certify: bool = True,
 ) -> Report:
     """Run a graph on backends and compare every spike of every step with the reference.
 
     ``inputs``    (T, B, *shape), or a dict by input
     ``backends``  names; or a mapping from a label to (name, options); None: all that are installed
     ``lengths``   (B,): only these many steps of each sample are compared
+    ``certify``   whether to compute which spikes must be equal, under each engine's error model. Without it nothing is
+                  certified, and no difference is called explained or a bug. It takes several reference runs for each
+                  distinct model, and holds two arrays like the states
 
     A backend that is named and refuses or is missing raises ``Unsupported`` or ``MissingEngine``;
     with ``backends=None`` it is a row with that verdict.
     """
-    return verify_traces(graph, inputs, backends, lengths=lengths).report
+    return verify_traces(graph, inputs, backends, lengths=lengths, certify=certify).report
 
 
 def verify_traces(
@@ -62,9 +71,10 @@ def verify_traces(
     backends: Backends | None = None,
     *,
     lengths: ArrayLike | None = None,
+    certify: bool = True,
     progress: Callable[[str], None] = lambda label: None,
 ) -> Verification:
-    """``verify``, with the traces as well; ``progress`` is told each label before it runs."""
+    """``verify``, with the traces as well; ``progress`` is told each label before it runs, and what else takes long."""
     validate(graph)
     run = prepare(graph, inputs, lengths)
     chosen = _chosen(backends)
@@ -73,6 +83,10 @@ def verify_traces(
     rows: list[Row] = []
     facts: dict[str, Mapping[str, Any]] = {}
     traces: dict[str, Trace] = {}
+    certificates = Certificates(graph, inputs, lengths, progress)
+    claims: dict[str, Mapping[str, Any]] = {}
+    certified: dict[str, Certificate] = {}
+    named: dict[str, tuple[Suspect, ...]] = {}
     for label, (name, options) in chosen.items():
         progress(label)
         adapter = None
@@ -86,7 +100,16 @@ def verify_traces(
             rows.append(_not_run(label, adapter, error))
             continue
         traces[label] = trace
-        rows.extend(_rows(graph, label, adapter, program, expected, traces[label]))
+        if certify and not always_exact(graph, program.rounding):
+            found = certificates.of(program.rounding)
+            claims[label] = stated(program.rounding, found)
+            if isinstance(found, Certificate):
+                certified[label] = found
+        ladder = Ladder(graph, expected, trace, program.rounding, certified.get(label))
+        rows.extend(_rows(label, adapter, ladder))
+        if ladder.first_bug is not None:
+            progress(f"suspects of {label}")
+            named[label] = suspects(graph, run.inputs, expected, trace, ladder.first_bug)
         facts[label] = dict(getattr(program, "facts", {}))
     spiked = any(_spikes(expected, name) for name, unit in graph.of_kind(Unit).items() if unit.spiking)
     report = Report(
@@ -97,8 +120,10 @@ def verify_traces(
         samples=run.samples,
         versions={"snubridge": __version__, "python": platform.python_version(), "numpy": np.__version__},
         facts={label: found for label, found in facts.items() if found},
+        certificates=claims,
+        suspects=named,
     )
-    return Verification(report, expected, traces)
+    return Verification(report, expected, traces, certified)
 
 
 def _chosen(backends: Backends | None) -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -131,19 +156,16 @@ def _not_run(label: str, adapter: Adapter | None, error: Unsupported | MissingEn
     return Row(label, engine=adapter.engine if adapter else None, verdict=verdict, reason=reason)
 
 
-def _rows(
-    graph: Graph, label: str, adapter: Adapter, program: Program, expected: Trace, actual: Trace
-) -> Iterator[Row]:
-    precision = program.rounding.precision
-    comparison = compare(expected, actual, precision=precision)
+def _rows(label: str, adapter: Adapter, ladder: Ladder) -> Iterator[Row]:
+    comparison = compare(ladder.expected, ladder.actual, precision=ladder.precision)
     version = engine_version(adapter)
     for part in (*comparison.units.values(), *comparison.outputs.values()):
-        rung = None if part.differing else "measured" if part.kind == "spikes" else "tolerance"
+        finding = ladder.finding(part.name)
         yield Row(
             backend=label,
             engine=adapter.engine,
             version=version,
-            precision=precision,
+            precision=ladder.model.precision,
             unit=part.name,
             kind=part.kind,
             compared=part.compared,
@@ -151,22 +173,16 @@ def _rows(
             differing=part.differing,
             largest_difference=part.largest_difference,
             first=part.first,
-            margin=_margin(graph, expected, part),
-            rung=rung,
-            verdict="unequal" if part.differing else "equal",
+            margin=finding.margin,
+            bound=finding.bound,
+            roots=finding.roots,
+            consequences=finding.consequences,
+            explained=finding.explained,
+            bugs=finding.bugs,
+            shown=finding.shown,
+            rung=finding.rung,
+            verdict=finding.verdict,
         )
-
-
-def _margin(graph: Graph, expected: Trace, part: UnitComparison) -> float | None:
-    """The reference's s - threshold at the first difference of a unit."""
-    if part.first is None or part.name not in expected.states:
-        return None
-    unit = graph.nodes[part.name]
-    assert isinstance(unit, Unit)
-    neuron = part.first.neuron if isinstance(part.first.neuron, tuple) else (part.first.neuron,)
-    s = expected.states[part.name][(part.first.step, part.first.sample, *neuron)]
-    threshold = np.broadcast_to(unit.threshold, expected.states[part.name].shape[2:])[neuron]
-    return float(s - np.float64(threshold))
 
 
 def _spikes(trace: Trace, name: str) -> int:

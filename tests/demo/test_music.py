@@ -33,7 +33,7 @@ def test_the_demo_leaves_everything_behind(chorales, tmp_path, monkeypatch, caps
     assert report["devices"] == 2 * (88 * 150 + 150 * 88) == 52_800
     spiking = [row for row in report["rows"] if row["kind"] == "spikes"]
     assert {row["backend"] for row in spiking} == {"brian2", "nengo", "onnx", "pcm", "torch"}
-    assert all(row["differing"] == 0 and row["spikes"] > 1000 and row["rung"] == "measured" for row in spiking)
+    assert all(row["differing"] == 0 and row["spikes"] > 1000 and row["rung"] == "certified" for row in spiking)
     assert {row["precision"] for row in spiking} == {"float64"}
     assert {row["precision"] for row in report["float32"]["rows"]} == {"float32"}
     left = {path.name for path in out.iterdir()}

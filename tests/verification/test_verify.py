@@ -80,7 +80,7 @@ def test_equal_engines_make_an_equal_report():
     assert document["rows"][0].keys() >= FIELDS
     spiking = [row for row in report.rows if row.kind == "spikes"]
     assert {row.unit for row in spiking} == set(case.graph.of_kind(sb.Unit))
-    assert all(row.rung == "measured" and row.verdict == "equal" and row.bound is None for row in spiking)
+    assert all(row.rung == "certified" and row.verdict == "equal" and row.bound == 0 for row in spiking)
     assert all(row.rung == "tolerance" for row in report.rows if row.kind == "values" and row.unit == "out")
     assert sum(row.compared for row in spiking) == sum(
         50 * 2 * unit
@@ -90,11 +90,11 @@ def test_equal_engines_make_an_equal_report():
     report.raise_if_unequal()
 
 
-def test_one_wrong_spike_is_unequal_with_its_place_and_margin(outsiders):
+def test_one_wrong_spike_is_a_bug_with_its_place_and_margin(outsiders):
     case = random_case(4, "dyadic")
     report = sb.verify(case.graph, case.inputs, ["flipping"])
     assert not report.equal
-    row = next(row for row in report.rows if row.verdict == "unequal")
+    row = next(row for row in report.rows if row.verdict == "bug")
     assert (row.differing, row.first[:2], row.first.neuron, row.rung) == (1, (7, 1), 0, None)
     states = sb.simulate(case.graph, case.inputs, record=("spikes", "states")).states[row.unit]
     threshold = np.broadcast_to(case.graph.nodes[row.unit].threshold, states.shape[2:])[0]
