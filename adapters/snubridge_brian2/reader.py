@@ -56,7 +56,8 @@ def _described(thing: Any) -> Iterator[tuple[str, Any]]:
             yield key, getattr(getattr(thing, key), "name", None)
     for key, value in (getattr(thing, "namespace", None) or {}).items():
         if key != "stream":  # the input
-            yield f"namespace {key}", Function.__qualname__ if isinstance(value, Function) else value
+            function = isinstance(value, Function)
+            yield f"namespace {key}", f"Function {value.pyfunc.__name__}" if function else value
     for key, variable in getattr(thing, "variables", {}).items():
         if isinstance(variable, ArrayVariable) and getattr(variable.owner, "name", None) == thing.name:
             yield key, np.array(variable.get_value())

@@ -31,8 +31,9 @@ from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import Array
 from snubridge.reference.archive import read_arrays
 
-LAYOUT = 1
-"""To be raised by whatever changes the files of a graph: a reader tells an older pair from an altered one by it."""
+LAYOUT = 2
+"""To be raised by whatever changes the files of a graph: a reader tells an older pair from an altered one by it.
+Layout 2 has the code for fixed point."""
 
 
 @dataclass(frozen=True)
