@@ -19,6 +19,7 @@ from snubridge.errors import SnubridgeError as SnubridgeError
 from snubridge.errors import SpikesDiffer as SpikesDiffer
 from snubridge.errors import Unsupported as Unsupported
 from snubridge.exactness.error_model import ErrorModel as ErrorModel
+from snubridge.exactness.quantization import quantize as quantize
 from snubridge.ir import AvgPool2d as AvgPool2d
 from snubridge.ir import Conv2d as Conv2d
 from snubridge.ir import Edge as Edge

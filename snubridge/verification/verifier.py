@@ -15,8 +15,10 @@ from snubridge.bridge.lowering import lower
 from snubridge.bridge.plugins import adapter as find_adapter
 from snubridge.bridge.plugins import engine_version, plugins
 from snubridge.errors import BadInput, MissingEngine, Unsupported
+from snubridge.ir.budget import beyond
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
+from snubridge.ir.numbers import FixedPoint
 from snubridge.ir.rules import validate
 from snubridge.reference.inputs import Inputs, prepare
 from snubridge.reference.interpreter import simulate
@@ -133,8 +135,11 @@ def _rows(
     precision = program.rounding.precision
     comparison = compare(expected, actual, precision=precision)
     version = engine_version(adapter)
+    exact = isinstance(graph.numbers, FixedPoint) and not beyond(graph, precision)
     for part in (*comparison.units.values(), *comparison.outputs.values()):
         rung = None if part.differing else "measured" if part.kind == "spikes" else "tolerance"
+        if exact and not part.differing and not part.largest_difference and part.name not in expected.reduced:
+            rung = "exact"
         yield Row(
             backend=label,
             engine=adapter.engine,
