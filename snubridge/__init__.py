@@ -21,9 +21,11 @@ from snubridge.errors import Unsupported as Unsupported
 from snubridge.exactness.certificate import Certificate as Certificate
 from snubridge.exactness.certificate import certify as certify
 from snubridge.exactness.error_model import ErrorModel as ErrorModel
+from snubridge.exactness.quantization import quantize as quantize
 from snubridge.ir import AvgPool2d as AvgPool2d
 from snubridge.ir import Conv2d as Conv2d
 from snubridge.ir import Edge as Edge
+from snubridge.ir import FixedPoint as FixedPoint
 from snubridge.ir import Flatten as Flatten
 from snubridge.ir import Float32 as Float32
 from snubridge.ir import Float64 as Float64

@@ -24,8 +24,9 @@ from snubridge.bridge import (
     upper_limit,
 )
 from snubridge.errors import Unsupported
-from snubridge.ir import Graph, Reset, Unit
+from snubridge.ir import FixedPoint, Graph, Reset, Unit
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
+from snubridge.ir.numbers import NUMBERS
 from snubridge_brian2.engine import OVER_TIME, RESET, THRESHOLD, G, H
 
 
@@ -41,6 +42,7 @@ class Brian2Adapter:
         g=[STATE_FUNCTIONS[kind] for kind in G],
         h=[OUTPUT_FUNCTIONS[kind] for kind in (*THRESHOLD, *H)],
         over_time=(None, *OVER_TIME),
+        numbers=(*NUMBERS.values(), FixedPoint),
     )
 
     def lower(self, graph: Graph, *, dt: float = 1e-3, max_synapses: int = MAX_SYNAPSES) -> ScriptProgram:

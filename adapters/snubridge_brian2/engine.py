@@ -4,7 +4,8 @@ One time step at stop k = 1, 2, ... (an input, relay, unit or output, in the ord
 
     slot        order  object
     thresholds  3k-2   ff_*        synapses without delay: u_post += w, or w*y_pre from a graded source
-    thresholds  3k-1   <k>_update  a unit: s = g(c + u), c = decay*s; any other: y = u; then u = 0
+    thresholds  3k-1   <k>_update  a unit: s = g(c + u), c = decay*s; any other: y = u; then u = 0. In fixed point
+                                   c is rounded to whole steps before, and s is clipped after g
     thresholds  3k     <k>         spikes, s > threshold; of a graded y the events y != 0
     synapses    -1     rec_*       synapses with a delay of d >= 1 steps, (d - 1)*dt in Brian2: u is read one step on
     resets      3k     <k>         what a spike does to the carried state c
@@ -35,6 +36,11 @@ H = {
     "tanh": "y = tanh(s - threshold)",
     "identity": "y = s - threshold",
 }
+ROUNDED = {  # the carried state, in whole steps of the grid of a unit in fixed point
+    "floor": "c = rounded_down(c*steps)*step",  # Brian2's own floor gives integers of 32 bits
+    "zero": "c = rounded_to_zero(c*steps)*step",
+}
+SATURATED = "s = clip(s, low, high)"
 RESET = {  # what a spike does to c = decay*s
     "to_zero": "c = 0",
     "lateral": "",  # lateral_*: synapses from every neuron to every neuron of its sample
@@ -63,8 +69,9 @@ def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3) -> Any:
     ``network.object_names`` maps the names of nodes to those of their groups, ``network.monitors`` the keys of
     a trace ("spikes/<unit>", "states/<unit>", "outputs/<output>") to the monitors. Feed x (T, size) to an input by
     ``network[...].namespace["stream"] = TimedArray(x, dt=dt*second)`` before the run: x as it is (a network of
-    float32 parameters expects float32 values), whose last row holds on if the run is longer. The dynamics are in
-    the groups' ``<name>_update`` (``run_regularly``). Add your own objects with ``network.add``.
+    float32 parameters expects float32 values, one in fixed point multiples of the input's step within its range),
+    whose last row holds on if the run is longer. The dynamics are in the groups' ``<name>_update``
+    (``run_regularly``). Add your own objects with ``network.add``.
     """
     silence = {entry["name"]: np.zeros((1, 1, int(np.prod(entry["shape"])))) for entry in plan["inputs"]}
     circuit = Circuit(plan, arrays, silence, ("spikes", "states"), dt)
@@ -117,6 +124,14 @@ def largest(samples: int) -> Any:
     return Function(of_its_sample, arg_units=[1], return_unit=1)
 
 
+def rounding() -> dict[str, Any]:
+    """The functions of ``ROUNDED``."""
+    from brian2 import Function
+
+    functions = {"rounded_down": np.floor, "rounded_to_zero": np.trunc}
+    return {name: Function(function, arg_units=[1], return_unit=1) for name, function in functions.items()}
+
+
 def is_graded(stop: Mapping[str, Any]) -> bool:
     """Whether a stop puts out any numbers y, not spikes."""
     graded: bool = stop["kind"] != "unit" or stop["h"]["kind"] in H
@@ -140,7 +155,10 @@ def equations(stop: Mapping[str, Any], onsets: Sequence[int]) -> tuple[str, str,
             update += f"\n{OVER_TIME[stop['over_time']][0]}"
         return f"{model}y : 1", update, None, None
     model += "s : 1\nc : 1\ndecay : 1 (constant)\nthreshold : 1 (constant)\n"
-    update += f"{G[stop['g']['kind']]}\nu = 0\n"
+    activation = G[stop["g"]["kind"]]
+    if "grid" in stop:
+        activation = f"{ROUNDED[stop['grid']['rounding']]}\n{activation}\n{SATURATED}"
+    update += f"{activation}\nu = 0\n"
     if is_graded(stop):
         return f"{model}y : 1", f"{update}{H[stop['h']['kind']]}\n{CARRIED[stop['reset']]}", "y != 0", ""
     return model, f"{update}c = decay*s", THRESHOLD["step"][stop["h"]["at_threshold"]], RESET[stop["reset"]]
@@ -220,6 +238,10 @@ class Circuit:
             values["s"] = self.arrays[f"initial_state/{name}"]
             values["c"] = values["decay"] * values["s"]
             namespace |= {key: value for key, value in stop["g"].items() if key != "kind"}
+            if "grid" in stop:
+                grid = stop["grid"]
+                steps = 2.0 ** grid["fraction_bits"]
+                namespace |= {"steps": steps, "step": 1 / steps, "low": grid["low"], "high": grid["high"], **rounding()}
             if is_graded(stop) and stop["reset"] == "lateral":
                 namespace["largest"] = largest(self.samples)
         model, update, threshold, reset = equations(stop, list(onsets))

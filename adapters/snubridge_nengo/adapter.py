@@ -20,8 +20,9 @@ from snubridge.bridge import (
     upper_limit,
 )
 from snubridge.errors import Unsupported
-from snubridge.ir import Graph, Reset
+from snubridge.ir import FixedPoint, Graph, Reset
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
+from snubridge.ir.numbers import NUMBERS
 
 
 class NengoAdapter:
@@ -42,6 +43,7 @@ class NengoAdapter:
             g=[STATE_FUNCTIONS[kind] for kind in engine.G],
             h=[OUTPUT_FUNCTIONS[kind] for kind in engine.H],
             over_time=(None, *engine.OVER_TIME),
+            numbers=(*NUMBERS.values(), FixedPoint),
         )
 
     def lower(self, graph: Graph, *, dt: float = 1e-3, max_synapses: int = MAX_SYNAPSES) -> ScriptProgram:

@@ -1,5 +1,6 @@
 # Spiking Neural Units in Nengo. Imports nengo and numpy only: this source is also the exported script.
 import contextlib
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ H: dict[str, Callable[[Settings, Array, Array], Array]] = {
     "tanh": lambda h, s, threshold: np.tanh(s - threshold),
     "identity": lambda h, s, threshold: s - threshold,
 }
-
+ROUNDED: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "zero": np.trunc}
 OVER_TIME: dict[str, Callable[[Array, Array, int], Array]] = {  # the reduction up to now: (before, x, steps), from 0
     "sum": lambda before, x, steps: before + x,
     "mean": lambda before, x, steps: before + x,  # the sum, which `Running` divides by the steps
@@ -45,6 +46,8 @@ class SNU(nengo.neurons.NeuronType):
     ``decay``, ``threshold``: (n_neurons,), without unit. ``reset`` names the carried state c, see
     ``CARRIED``; ``g`` and ``h`` are {"kind": ..., settings}. State variables, both probeable: ``s``,
     before the reset, and ``y``. The output is y itself: a spike is 1, not 1/dt.
+    ``grid``, in fixed point {"fraction_bits", "rounding", "low", "high"}, else {}: c is rounded to whole steps of
+    2^-fraction_bits before J is added, and s is clipped after g.
     """
 
     state = {"s": nengo.dists.Choice([0.0]), "y": nengo.dists.Choice([0.0])}  # noqa: RUF012  # as Nengo's types do
@@ -54,9 +57,17 @@ class SNU(nengo.neurons.NeuronType):
     reset = EnumParam("reset", values=tuple(CARRIED))
     g = DictParam("g")
     h = DictParam("h")
+    grid = DictParam("grid")
 
     def __init__(
-        self, decay: Array, threshold: Array, reset: str, g: Settings, h: Settings, initial_state: Mapping[str, Array]
+        self,
+        decay: Array,
+        threshold: Array,
+        reset: str,
+        g: Settings,
+        h: Settings,
+        initial_state: Mapping[str, Array],
+        grid: Settings = types.MappingProxyType({}),
     ) -> None:
         super().__init__(dict(initial_state))
         self.decay = decay
@@ -64,6 +75,7 @@ class SNU(nengo.neurons.NeuronType):
         self.reset = reset
         self.g = dict(g)
         self.h = dict(h)
+        self.grid = dict(grid)
 
     # Nengo's optimizer joins the populations of equal neuron types: parameters are per neuron here, and the
     # lateral reset knows its own population, so no two types are equal.
@@ -100,7 +112,13 @@ class SNU(nengo.neurons.NeuronType):
     def step(self, dt: float, J: Array, output: Array, s: Array, y: Array) -> None:
         """One step of all neurons; ``dt`` does not enter."""
         decay, threshold, g, h = self.decay, self.threshold, self.g, self.h
-        s[...] = G[g["kind"]](g, CARRIED[self.reset](decay, threshold, s, y) + J)
+        carried, grid = CARRIED[self.reset](decay, threshold, s, y), self.grid
+        if grid:
+            steps = np.ldexp(carried, grid["fraction_bits"])
+            carried = np.ldexp(ROUNDED[grid["rounding"]](steps), -grid["fraction_bits"])
+        s[...] = G[g["kind"]](g, carried + J)
+        if grid:
+            s[...] = np.clip(s, grid["low"], grid["high"])
         y[...] = H[h["kind"]](h, s, threshold)
         output[...] = y
 
@@ -108,24 +126,41 @@ class SNU(nengo.neurons.NeuronType):
 class Frames(nengo.Process):
     """``values`` (T, size), one row a step, whatever dt is; zeros before they are set and after their end."""
 
-    numbers = EnumParam("numbers", values=("float32", "float64"))
+    numbers = EnumParam("numbers", values=("float32", "float64", "fixed_point"))
+    limits = DictParam("limits")
 
-    def __init__(self, default_size_out: int, numbers: str = "float64", default_dt: float = 0.001) -> None:
+    def __init__(
+        self,
+        default_size_out: int,
+        numbers: str = "float64",
+        limits: Settings = types.MappingProxyType({}),
+        default_dt: float = 0.001,
+    ) -> None:
         super().__init__(default_size_in=0, default_size_out=default_size_out, default_dt=default_dt)
         self.numbers = numbers
+        self.limits = dict(limits)
         self._values: Array = np.zeros((0, default_size_out))
 
     @property
     def values(self) -> Array:
-        """(T, size), rounded to the network's numbers when set."""
+        """(T, size), rounded to the network's numbers when set; in fixed point on the grid and in the range instead.
+
+        ``limits`` are {"low", "high", "fraction_bits"}.
+        """
         return self._values
 
     @values.setter
     def values(self, values: Any) -> None:
         with np.errstate(over="ignore"):
-            rounded = np.asarray(values).astype(self.numbers).astype(np.float64)
-        if rounded.ndim != 2 or rounded.shape[1] != self.default_size_out or not np.isfinite(rounded).all():
-            needed = f"(steps, {self.default_size_out}), finite in {self.numbers}"
+            fixed = self.numbers == "fixed_point"
+            rounded = np.asarray(values).astype("float64" if fixed else self.numbers).astype(np.float64)
+        sound = rounded.ndim == 2 and rounded.shape[1] == self.default_size_out and np.isfinite(rounded).all()
+        needed = f"(steps, {self.default_size_out}), finite in {self.numbers}"
+        if fixed:
+            low, high, bits = (self.limits[key] for key in ("low", "high", "fraction_bits"))
+            needed += f", multiples of 2^-{bits} from {low} to {high}"
+            sound = sound and bool(((rounded >= low) & (rounded <= high) & (np.ldexp(rounded, bits) % 1 == 0)).all())
+        if not sound:
             raise ValidationError(f"needed {needed}; got {rounded.shape}", attr="values", obj=self)
         self._values = rounded
 
@@ -231,7 +266,8 @@ def build(
                 kinds[kind][name] = ensemble = _ensemble(stop, arrays)
                 ports[name] = ensemble.neurons
             else:
-                kinds[kind][name] = ports[name] = _stop(stop, plan["numbers"], dt)
+                limits: Settings = next((entry for entry in plan["inputs"] if entry["name"] == name), {})
+                kinds[kind][name] = ports[name] = _stop(stop, plan["numbers"], limits, dt)
         for path in plan["paths"]:
             source, target = ports[path["source"]], ports[path["target"]]
             _connect(source, target, _transform(path["weight"], arrays, source, target), path["delay"], dt)
@@ -281,16 +317,18 @@ def _ensemble(unit: Mapping[str, Any], arrays: Mapping[str, Array]) -> nengo.Ens
         g=unit["g"],
         h=unit["h"],
         initial_state={"s": arrays[f"initial_state/{name}"]},
+        grid=unit.get("grid", {}),
     )
     one, zero = nengo.dists.Choice([1.0]), nengo.dists.Choice([0.0])
     return nengo.Ensemble(unit["size"], 1, neuron_type=neurons, gain=one, bias=zero, noise=None, label=name)
 
 
-def _stop(stop: Mapping[str, Any], numbers: str, dt: float) -> nengo.Node:
+def _stop(stop: Mapping[str, Any], numbers: str, limits: Settings, dt: float) -> nengo.Node:
     """The Node of an input, a relay or an output."""
     size, process = stop["size"], None
     if stop["kind"] == "input":
-        return _node(Frames(size, numbers, default_dt=dt), size, 0, stop["name"])
+        checked = {key: limits[key] for key in ("low", "high", "fraction_bits")} if numbers == "fixed_point" else {}
+        return _node(Frames(size, numbers, checked, default_dt=dt), size, 0, stop["name"])
     if stop.get("divisor", 1) != 1:
         process = Divided(stop["divisor"], size, default_dt=dt)
     if stop.get("over_time") is not None:

@@ -29,7 +29,7 @@ from snubridge.errors import BadFile, BadInput, Unsupported
 from snubridge.ir.disk import StrPath, checked_path, write_atomically
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import NUMBERS, Array, FixedPoint
 from snubridge.reference.inputs import Inputs
 from snubridge_onnx.operators import CARRIED, OPERATORS, OVER_TIME, G, H
 from snubridge_onnx.windows import unrolled
@@ -49,7 +49,8 @@ MAX_UNROLLED = 10_000_000
 class OnnxAdapter:
     """Lowers to ONNX (opset 17, IR 8) and runs on ONNX Runtime's CPU provider, in one thread.
 
-    Option ``precision``: "float32" or "float64", at least the graph's numbers, which are the default.
+    Option ``precision``: "float32" or "float64", at least the graph's numbers, which are the default;
+    for FixedPoint float32 where the budget allows it, else float64.
     Option ``max_unrolled``: the most values to which a node without a kernel of the runtime's own is unrolled. In
     float64 a convolution or a pool becomes the matrix of its windows, for each sample; in float32 a sum over windows
     becomes a convolution with ones. ``program.facts["unrolled"]`` states the sum over all such nodes.
@@ -59,7 +60,14 @@ class OnnxAdapter:
     name = "onnx"
     engine: Engine = "foreign"
     requirement = Requirement(("onnxruntime", "onnx"), ("onnxruntime", "onnx"), "snubridge[onnx]")
-    support = Support.of_tables([*ALWAYS, *OPERATORS], resets=CARRIED, g=G, h=H, over_time=[None, *OVER_TIME])
+    support = Support.of_tables(
+        [*ALWAYS, *OPERATORS],
+        resets=CARRIED,
+        g=G,
+        h=H,
+        over_time=[None, *OVER_TIME],
+        numbers=[*NUMBERS.values(), FixedPoint],
+    )
 
     def lower(
         self, graph: Graph, *, precision: str | None = None, batch: int | None = None, max_unrolled: int = MAX_UNROLLED
@@ -142,11 +150,13 @@ class OnnxProgram:
     def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
         """Run on ONNX Runtime; see ``snubridge.simulate`` for the arguments."""
         run = prepare(self.graph, inputs, lengths, record)
+        from snubridge_onnx.model import input_dtype
+
         groups: dict[str, dict[str, Array]] = {"spikes": {}, "outputs": {}, "states": {}}
         # An infinite state still compares with its threshold: where states may leave the range, they are looked at.
         risk = largest_value(self.graph, run) > RANGE * float(np.finfo(self.precision).max)
         session = self._session_with_states if risk or "states" in run.record else self._session
-        for key, values in results(session, run).items():
+        for key, values in results(session, run, input_dtype(self.graph, self.precision)).items():
             group, _, name = key.partition("/")
             groups[group][name] = values
         return Trace.of_run(self.graph, run, **groups)
@@ -168,14 +178,14 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def results(session: Any, run: Run) -> dict[str, Array]:
+def results(session: Any, run: Run, dtype: np.dtype[Any]) -> dict[str, Array]:
     """All outputs of the model by name; ``BadInput`` where memory or the range of a format does not suffice."""
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
     from snubridge_onnx.model import LENGTHS
 
     names = [value.name for value in session.get_outputs()]
-    given = {**run.inputs, LENGTHS: run.lengths}
+    given = {**{name: array.astype(dtype) for name, array in run.inputs.items()}, LENGTHS: run.lengths}
     feeds = {value.name: given[value.name] for value in session.get_inputs()}
     try:
         found = dict(zip(names, session.run(names, feeds), strict=True))

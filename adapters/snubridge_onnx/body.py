@@ -11,6 +11,7 @@ import onnx
 from onnx import helper
 
 from snubridge.bridge import order, shapes
+from snubridge.ir.budget import state_grids
 from snubridge.ir.functions import Reset
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Output, Unit
@@ -47,7 +48,7 @@ class Body:
         self.outer = outer
         self.parameters = parameters
         self.step = Builder(outer.dtype, "step", outer.initializers)
-        self.shapes = shapes(graph)
+        self.shapes, self._grids = shapes(graph), state_grids(graph)
         self.carried: list[Carried] = []
         self.recorded: dict[str, dict[str, Value]] = {"spikes": {}, "outputs": {}, "states": {}}
         given = next(iter(graph.of_kind(Input)))
@@ -84,7 +85,7 @@ class Body:
     def _evaluate(self, name: str, drive: Value) -> Value:
         node = self.graph.nodes[name]
         received = self.shapes[self.graph.incoming[name][0].source]
-        at = Place(self.outer, self.step, self.parameters[name], received, self.shapes[name])
+        at = Place(self.outer, self.step, self.parameters[name], received, self.shapes[name], self._grids.get(name))
         if isinstance(node, Output):
             self.recorded["outputs"][name] = drive
             return drive

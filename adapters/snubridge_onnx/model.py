@@ -1,6 +1,6 @@
 """The ONNX model of a graph: one Scan over time, whose body is one step.
 
-    inputs        <input>            (T, B, *shape), in the graph's numbers
+    inputs        <input>            (T, B, *shape), in the graph's numbers (FixedPoint: in the model's precision)
                   run/lengths        (B,) int64, how many steps of each sample count; only where an output is reduced
     outputs       spikes/<unit>      (T, B, *shape), uint8 for spikes, else float; in the graph's order
                   outputs/<output>   (T, B, *shape), or (B, *shape) where it is reduced over time
@@ -26,15 +26,16 @@ from snubridge.bridge import shapes
 from snubridge.ir.document import describe, to_json
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Output, Unit
-from snubridge.ir.numbers import NUMBERS, Array
+from snubridge.ir.numbers import NUMBERS, Array, FixedPoint
 from snubridge_onnx.body import Body, has_long_memory
 from snubridge_onnx.builder import Builder, Value, declare, tensor
 from snubridge_onnx.operators import OVER_TIME
 
 OPSET, IR_VERSION = 17, 8
-LAYOUTS = (LAYOUT, LAYOUT_OF_LONG_DELAYS) = ("1", "2")
+LAYOUTS = (LAYOUT, LAYOUT_OF_LONG_DELAYS, LAYOUT_OF_FIXED_POINT) = ("1", "2", "3")
 """To be raised by whatever changes the model of a graph: a reader tells an older file from an altered one by it.
-Layout 2 differs from 1 in delays above 64 steps, of which a run keeps no more than it has steps."""
+Layout 2 differs from 1 in delays above 64 steps, of which a run keeps no more than it has steps;
+layout 3 is that of graphs in FixedPoint, whose carried states are rounded and whose states are bounded."""
 LENGTHS = "run/lengths"
 PARAMETERS = "parameters/"
 
@@ -51,7 +52,8 @@ def build(graph: Graph, precision: str, *, states: bool = False) -> onnx.ModelPr
         for name, value in sorted(body.recorded[group].items(), key=lambda item: position[item[0]])
         if states or group != "states"
     }
-    sequences = [_widened(graph, outer, name) for name in graph.of_kind(Input)]
+    same = input_dtype(graph, precision) == outer.dtype
+    sequences = [name if same else _cast(outer, name) for name in graph.of_kind(Input)]
     starts = [carried.start for carried in body.carried]
     results = [f"scan/{name}" for name in (*(carried.before for carried in body.carried), *recorded)]
     outer.scan(starts, sequences, results, body.to_proto(recorded.values()))
@@ -60,7 +62,7 @@ def build(graph: Graph, precision: str, *, states: bool = False) -> onnx.ModelPr
         helper.make_graph(
             outer.nodes,
             "snubridge",
-            _inputs(graph),
+            _inputs(graph, outer),
             outputs,
             [tensor(name, array) for name, array in outer.initializers.items()],
         ),
@@ -80,6 +82,8 @@ def build(graph: Graph, precision: str, *, states: bool = False) -> onnx.ModelPr
 
 def layout(graph: Graph) -> str:
     """The layout of a graph's model."""
+    if isinstance(graph.numbers, FixedPoint):
+        return LAYOUT_OF_FIXED_POINT
     return LAYOUT_OF_LONG_DELAYS if has_long_memory(graph) else LAYOUT
 
 
@@ -97,24 +101,32 @@ def digest(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     return sha.hexdigest()
 
 
+def input_dtype(graph: Graph, precision: str) -> np.dtype[Any]:
+    """What a model takes its inputs in: the graph's format, or for FixedPoint, which is none, the model's own."""
+    return NUMBERS[precision].dtype if isinstance(graph.numbers, FixedPoint) else graph.numbers.dtype
+
+
 def _parameters(graph: Graph, outer: Builder) -> dict[str, dict[str, Value]]:
     """By node and field, the arrays in the format that the model computes in."""
+    same = graph.numbers.dtype == outer.dtype
     return {
-        name: {field: _widened(graph, outer, f"{PARAMETERS}{name}/{field}") for field in node.arrays()}
+        name: {
+            field: f"{PARAMETERS}{name}/{field}" if same else _cast(outer, f"{PARAMETERS}{name}/{field}")
+            for field in node.arrays()
+        }
         for name, node in graph.nodes.items()
     }
 
 
-def _widened(graph: Graph, outer: Builder, value: Value) -> Value:
-    """An input or a parameter in the format that the model computes in: exact, for it is never narrower."""
-    same = graph.numbers.dtype == outer.dtype
-    return value if same else outer.cast(value, outer.dtype, name=f"wide/{value}")
+def _cast(outer: Builder, value: Value) -> Value:
+    """An input or a parameter in the format that the model computes in: exact, for the format is wider, or the values
+    are those of FixedPoint within its budget."""
+    return outer.cast(value, outer.dtype, name=f"wide/{value}")
 
 
-def _inputs(graph: Graph) -> list[onnx.ValueInfoProto]:
-    declared = [
-        declare(name, graph.numbers.dtype, ("T", "B", *node.shape)) for name, node in graph.of_kind(Input).items()
-    ]
+def _inputs(graph: Graph, outer: Builder) -> list[onnx.ValueInfoProto]:
+    dtype = outer.dtype if isinstance(graph.numbers, FixedPoint) else graph.numbers.dtype
+    declared = [declare(name, dtype, ("T", "B", *node.shape)) for name, node in graph.of_kind(Input).items()]
     return [*declared, declare(LENGTHS, np.dtype(np.int64), ("B",))] if reduces(graph) else declared
 
 

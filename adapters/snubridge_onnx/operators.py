@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from snubridge.ir.budget import StateGrid
 from snubridge.ir.functions import Identity, LeakyReLU, ReLU, Reset, Sigmoid, Step, Tanh
 from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Linear, Node, Shape, SumPool2d, Unit
 
@@ -25,6 +26,7 @@ class Place:
     ``parameters``  the node's arrays by field, in the format that the model computes in
     ``received``    one sample of what the node receives
     ``shape``       one sample of the node's output
+    ``grid``        that of a unit's state, in FixedPoint
     """
 
     outer: Builder
@@ -32,6 +34,7 @@ class Place:
     parameters: Mapping[str, Value]
     received: Shape
     shape: Shape
+    grid: StateGrid | None = None
 
 
 def linear(node: Linear, at: Place, x: Value) -> Value:
@@ -80,9 +83,26 @@ OPERATORS: Mapping[type[Node], Callable[[Any, Place, Value], Value]] = {
 def unit(node: Unit, at: Place, s: Value, y: Value | None, drive: Value) -> tuple[Value, Value, Value]:
     """One step: (s_{t-1}, y_{t-1}, x_t) to s_t, y_t, and y_t as it is recorded (a spike as a bool)."""
     carried = CARRIED[node.reset](at, s, y)
+    if at.grid is not None:
+        carried = _on_grid(at, at.grid, carried)
     s = G[type(node.g)](node.g, at, at.step.op("Add", carried, drive))
+    if at.grid is not None:
+        # Not Clip: ONNX Runtime merges Relu into it, and fails to in float64.
+        s = at.step.op("Min", at.step.op("Max", s, at.step.number(at.grid.low)), at.step.number(at.grid.high))
     recorded = H[type(node.h)](node.h, at, s)
     return s, at.step.cast(recorded, at.step.dtype) if node.spiking else recorded, recorded
+
+
+ROUNDED: Mapping[str, Callable[[Place, Value], Value]] = {
+    "floor": lambda at, x: at.step.op("Floor", x),
+    "zero": lambda at, x: at.step.op("Mul", at.step.op("Sign", x), at.step.op("Floor", at.step.op("Abs", x))),
+}
+
+
+def _on_grid(at: Place, grid: StateGrid, x: Value) -> Value:
+    """The carried state in whole steps of the unit's grid."""
+    steps = at.step.op("Mul", x, at.step.number(2.0**grid.fraction_bits))
+    return at.step.op("Mul", ROUNDED[grid.rounding](at, steps), at.step.number(2.0**-grid.fraction_bits))
 
 
 def _to_zero(at: Place, s: Value, y: Value) -> Value:

@@ -20,7 +20,7 @@ from snubridge.ir.graph import Graph
 from snubridge.reference.inputs import Inputs
 from snubridge_pcm import folder, twin
 from snubridge_pcm.conductances import is_full_scale
-from snubridge_pcm.description import NODES, OVER_TIME, RESETS, Arrays, Document, G, H, describe
+from snubridge_pcm.description import NODES, NUMBER_KINDS, OVER_TIME, RESETS, Arrays, Document, G, H, describe
 from snubridge_pcm.restoration import restore
 
 
@@ -77,7 +77,7 @@ class PcmAdapter:
     name = "pcm"
     engine: Engine = "own"
     requirement = Requirement(("snubridge_pcm",), ("snubridge",), "snubridge[pcm]")
-    support = Support.of_tables(NODES, resets=RESETS, g=G, h=H, over_time=OVER_TIME)
+    support = Support.of_tables(NODES, resets=RESETS, g=G, h=H, over_time=OVER_TIME, numbers=NUMBER_KINDS)
 
     def lower(self, graph: Graph, *, g_max_uS: float = 25.0) -> PcmProgram:
         """``g_max_uS``: the largest conductance of a device, in microsiemens."""

@@ -13,6 +13,8 @@ An entry of ``crossbars`` says of each of its ``crossbars``:
 
 Version 2 added convolution and pools: ``crossbars``, ``uses_per_step`` and ``window`` of a crossbar, and the group
 ``pools``. A folder of version 1 is one without them, and is read as such.
+Version 3 is that of graphs in FixedPoint: ``numbers`` is an object, and each entry of ``neurons`` has its ``state``,
+the grid (steps of 2^-fraction_bits) to which the carried state is rounded, and the range in which the state saturates.
 """
 
 from __future__ import annotations
@@ -24,15 +26,17 @@ from typing import Any
 
 from snubridge.bridge import order, shapes
 from snubridge.errors import Unsupported
+from snubridge.ir.budget import state_grids
+from snubridge.ir.document import describe_numbers
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS, Reset
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Input, Linear, Node, Output, Shape, SumPool2d, Unit
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import NUMBERS, Array, FixedPoint
 from snubridge_pcm import twin
 from snubridge_pcm.archive import inventory
 from snubridge_pcm.conductances import encode, losses
 
-NAME, VERSION = "snubridge.pcm", 2
+NAME, VERSION, VERSION_OF_FIXED_POINT = "snubridge.pcm", 2, 3
 DEVICES_PER_WEIGHT = 2
 Document = dict[str, Any]
 Arrays = dict[str, Array]
@@ -45,6 +49,7 @@ POOLS: dict[type[Node], str] = {POOL_KINDS[name]: name for name in twin.POOLED}
 G: dict[type, str] = {STATE_FUNCTIONS[name]: name for name in twin.G}
 H: dict[type, str] = {OUTPUT_FUNCTIONS[name]: name for name in twin.H}
 OVER_TIME = twin.REDUCED
+NUMBER_KINDS = (*NUMBERS.values(), FixedPoint)
 
 
 def _input(node: Input, shape: Shape) -> Document:
@@ -107,11 +112,13 @@ def describe(graph: Graph, g_max_uS: float) -> tuple[Document, Arrays]:
     groups: dict[str, list[Document]] = {group: [] for group in GROUPS}
     arrays: Arrays = {}
     reasons: list[str] = []
-    samples = shapes(graph)
+    samples, grids = shapes(graph), state_grids(graph)
     for name, node in graph.nodes.items():
         group, entry = NODES[type(node)]
         described = {"node": name, "shape": list(samples[name]), **entry(node, samples[name])}
         parts = node.arrays()
+        if name in grids:
+            described["state"] = asdict(grids[name])
         if isinstance(node, Linear | Conv2d):
             pairs = encode(node.weight, g_max_uS)
             reasons += [f"node {name}: {loss}" for loss in losses(node.weight, pairs, g_max_uS)]
@@ -121,10 +128,11 @@ def describe(graph: Graph, g_max_uS: float) -> tuple[Document, Arrays]:
         groups[group].append(described | {field: f"{name}/{field}" for field in parts})
     if reasons:
         raise Unsupported("pcm", reasons)
+    version = VERSION_OF_FIXED_POINT if isinstance(graph.numbers, FixedPoint) else VERSION
     document = {
-        "format": {"name": NAME, "version": VERSION},
+        "format": {"name": NAME, "version": version},
         "mode": "ideal",
-        "numbers": graph.numbers.name,
+        "numbers": describe_numbers(graph.numbers),
         "technology": {"device": "PCM"},
         "device": {"g_min_uS": 0.0, "g_max_uS": g_max_uS},
         "unit_cell": {"devices_per_weight": DEVICES_PER_WEIGHT, "encoding": "differential_one_sided"},

@@ -125,3 +125,11 @@ def demand(value: Any, form: Any, place: str) -> None:
             raise BadFile(f"{place}: found {value!r:.60}; needed {' or '.join(kind.__name__ for kind in kinds)}")
         if type(value) is int and not 0 <= value <= LARGEST:
             raise BadFile(f"{place}: found {value!r:.60}; needed an integer from 0 to 2^53")
+
+
+STATE = {"fraction_bits": int, "rounding": str, "low": float, "high": float}
+FIXED_POINT: dict[str, Any] = HARDWARE | {
+    "numbers": object,  # an object of settings, which ``restore_numbers`` reads
+    "neurons": [HARDWARE["neurons"][0] | {"state": STATE}],
+}
+"""Of a graph in FixedPoint: what its neurons round and saturate their states to."""

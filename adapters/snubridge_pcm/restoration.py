@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from snubridge.errors import BadFile, Unsupported
-from snubridge.ir.document import to_json
+from snubridge.ir.document import restore_numbers, to_json
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Conv2d, Flatten, Input, Linear, Node, Output, Pair, Unit
-from snubridge.ir.numbers import NUMBERS, Array
+from snubridge.ir.numbers import NUMBERS, Array, Numbers
 from snubridge.ir.rules import validate
 from snubridge_pcm.conductances import Pairs, check, decode, is_full_scale
 from snubridge_pcm.description import POOLS, RESETS, Document, G, H, describe
@@ -38,7 +38,7 @@ def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
     names = document["source"]["nodes"]
     if sorted(names) != sorted(nodes):
         raise BadFile("source.nodes: not the names of all inputs, crossbars, pools, reshapes, neurons and outputs")
-    numbers = _known(NUMBERS, document["numbers"], "numbers")()
+    numbers = _read_numbers(document)
     edges = [Edge(route["from"], route["to"], route["delay_steps"]) for route in document["routing"]]
     graph = Graph(
         {name: nodes[name] for name in names}, edges, numbers=numbers, metadata=document["source"]["metadata"]
@@ -56,6 +56,13 @@ def restore(document: Document, arrays: Mapping[str, Array]) -> Graph:
     return graph
 
 
+def _read_numbers(document: Document) -> Numbers:
+    if isinstance(document["numbers"], dict):
+        return restore_numbers(document["numbers"])
+    kind: type[Numbers] = _known(NUMBERS, document["numbers"], "numbers")
+    return kind()  # type: ignore[call-arg]  # no FixedPoint is in the table
+
+
 def _read_input(document: Document, entry: Document, arrays: Mapping[str, Array], place: str) -> Node:
     return Input(tuple(entry["shape"]), entry["low"], entry["high"], entry["fraction_bits"])
 
@@ -68,7 +75,7 @@ def _read_crossbar(document: Document, entry: Document, arrays: Mapping[str, Arr
         needed = f"{size[0]} rows and {entry['crossbars']} times {entry['columns']} columns"
         raise BadFile(f"{place}: arrays of shapes {found}; needed float64 for {needed}")
     check(pairs, document["device"]["g_max_uS"], place)
-    weight = decode(pairs, _known(NUMBERS, document["numbers"], "numbers").dtype)
+    weight = decode(pairs, _read_numbers(document).dtype)
     bias = None if entry["bias"] is None else _array(arrays, entry["bias"], place)
     if entry["window"] is None:
         return Linear(weight, bias)

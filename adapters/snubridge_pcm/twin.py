@@ -7,6 +7,7 @@ It knows nothing but the description and its arrays. In one step, in the order o
                one use after another where there are several, of a window at each of its positions
     pool       the sum or the mean over each window
     neurons    s = g(carried(s, y) + drive),   y = h(s - threshold)
+               on a fixed-point grid carried is rounded to whole steps first, and s saturates after g
 
 All in float64. Scales are powers of two, so a crossbar rounds exactly where drive @ weight would.
 """
@@ -44,6 +45,9 @@ H: Mapping[str, Callable[[Entry, Array, Array], Array]] = {
     "tanh": lambda h, s, threshold: np.tanh(s - threshold),
     "identity": lambda h, s, threshold: s - threshold,
 }
+
+
+ROUNDED: Mapping[str, Callable[[Array], Array]] = {"floor": np.floor, "zero": np.fix}
 
 
 def _winner(y: Array) -> Array:
@@ -142,6 +146,7 @@ class Neurons:
 
     def __init__(self, entry: Entry, arrays: Mapping[str, Array], samples: int) -> None:
         self.decay, self.threshold = (arrays[entry[key]].astype(np.float64) for key in ("decay", "threshold"))
+        self.grid = entry.get("state")
         self.carried, self.g, self.h = CARRIED[entry["reset"]], entry["g"], entry["h"]
         size = (samples, *entry["shape"])
         self.s = np.broadcast_to(arrays[entry["initial_state"]], size).astype(np.float64)
@@ -149,7 +154,12 @@ class Neurons:
 
     def __call__(self, drive: Array) -> Array:
         carried = self.carried(self.decay, self.threshold, self.s, self.y)
+        if self.grid is not None:
+            step = 2.0 ** -self.grid["fraction_bits"]
+            carried = ROUNDED[self.grid["rounding"]](carried / step) * step
         self.s = G[self.g["kind"]](self.g, carried + drive)
+        if self.grid is not None:
+            self.s = np.minimum(np.maximum(self.s, self.grid["low"]), self.grid["high"])
         self.y = H[self.h["kind"]](self.h, self.s, self.threshold)
         return self.y
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from snubridge.errors import BadFile
-from snubridge_pcm.description import NAME, VERSION, Document
-from snubridge_pcm.form import HARDWARE, demand
+from snubridge_pcm.description import NAME, VERSION, VERSION_OF_FIXED_POINT, Document
+from snubridge_pcm.form import FIXED_POINT, HARDWARE, demand
 
 ADDED = {"crossbars", "uses_per_step", "window"}
 """To a crossbar in version 2."""
@@ -32,6 +32,7 @@ def _from_1(document: Document) -> Document:
 VERSIONS: dict[int, tuple[dict[str, Any], Callable[[Document], Document]]] = {
     1: (_form_1(), _from_1),
     VERSION: (HARDWARE, lambda document: document),
+    VERSION_OF_FIXED_POINT: (FIXED_POINT, lambda document: document),
 }
 
 
@@ -40,7 +41,7 @@ def demand_version(form: Any) -> int:
     known = [{"name": NAME, "version": version} for version in VERSIONS]
     if form not in known or type(form["version"]) is not int:
         raise BadFile(
-            f"format {form!r:.100}; this snubridge reads {NAME} of versions {min(VERSIONS)} to {VERSION}: "
+            f"format {form!r:.100}; this snubridge reads {NAME} of versions {min(VERSIONS)} to {max(VERSIONS)}: "
             "install a newer one"
         )
     version: int = form["version"]

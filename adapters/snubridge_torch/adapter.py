@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from snubridge.bridge import ALWAYS, Engine, ErrorModel, Requirement, Support, Trace, prepare, wide_enough
 from snubridge.errors import BadFile, BadInput
-from snubridge.ir import Graph, Unit, save
+from snubridge.ir import FixedPoint, Graph, Unit, save
 from snubridge.ir.disk import StrPath, checked_path
 from snubridge.ir.nodes import REDUCTIONS
+from snubridge.ir.numbers import NUMBERS
 from snubridge.reference.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class TorchProgram:
         from snubridge.nn import to_module
 
         module = to_module(self.graph).eval()
-        return module.double() if self.rounding.precision == "float64" else module
+        return module.double() if self.rounding.precision == "float64" else module.float()
 
     def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
         """Run the module, without gradients; see ``snubridge.simulate`` for the arguments."""
@@ -71,7 +72,7 @@ class TorchProgram:
 
 
 class TorchAdapter:
-    """``snubridge.export(graph, "torch", precision=None)``; the graph's precision by default."""
+    """``snubridge.export(graph, "torch", precision=None)``; the graph's precision by default, see ``wide_enough``."""
 
     name = "torch"
     engine: Engine = "own"
@@ -83,7 +84,9 @@ class TorchAdapter:
         from snubridge.nn.kernels.eager import CARRIED, G, H
         from snubridge.nn.network import OPERATIONS
 
-        return Support.of_tables([*ALWAYS, *OPERATIONS], resets=CARRIED, g=G, h=H, over_time=(None, *REDUCTIONS))
+        numbers = [*NUMBERS.values(), FixedPoint]
+        over_time = (None, *REDUCTIONS)
+        return Support.of_tables([*ALWAYS, *OPERATIONS], resets=CARRIED, g=G, h=H, over_time=over_time, numbers=numbers)
 
     def lower(self, graph: Graph, *, precision: str | None = None) -> TorchProgram:
         """The graph as a module in evaluation mode, in float32 or float64.

@@ -13,6 +13,7 @@ from snubridge.ir.file import StrPath
 from snubridge.ir.functions import Reset
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Node, Output, Unit
+from snubridge.ir.numbers import NUMBERS
 from snubridge.reference.inputs import Inputs
 from snubridge.reference.trace import Trace
 
@@ -63,6 +64,8 @@ class Support:
     g: frozenset[type]
     h: frozenset[type]
     over_time: frozenset[str | None]
+    numbers: frozenset[type] = frozenset(NUMBERS.values())
+    """The float formats, unless the adapter names FixedPoint too."""
 
     @classmethod
     def of_tables(
@@ -73,13 +76,19 @@ class Support:
         g: Collection[type],
         h: Collection[type],
         over_time: Collection[str | None] = (None,),
+        numbers: Collection[type] = tuple(NUMBERS.values()),
     ) -> Support:
         """Pass the tables themselves (their keys count), so that support cannot drift from the code."""
-        return cls(frozenset(nodes), frozenset(resets), frozenset(g), frozenset(h), frozenset(over_time))
+        functions = frozenset(resets), frozenset(g), frozenset(h)
+        return cls(frozenset(nodes), *functions, frozenset(over_time), frozenset(numbers))
 
     def reasons(self, graph: Graph) -> tuple[str, ...]:
         """Every reason why ``graph`` cannot be expressed, each naming the node; empty if it can."""
-        return tuple(reason for name, node in graph.nodes.items() for reason in self._node_reasons(name, node))
+        reasons = [reason for name, node in graph.nodes.items() for reason in self._node_reasons(name, node)]
+        if type(graph.numbers) not in self.numbers:
+            works = ", ".join(sorted(kind.__name__ for kind in self.numbers))
+            reasons.insert(0, f"numbers {type(graph.numbers).__name__} are not supported; supported here: {works}")
+        return tuple(reasons)
 
     def _node_reasons(self, name: str, node: Node) -> Iterator[str]:
         if type(node) not in self.nodes:

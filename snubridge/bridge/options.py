@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from snubridge.errors import BadInput, Unsupported, shown
+from snubridge.ir.budget import beyond
 from snubridge.ir.graph import Graph
-from snubridge.ir.numbers import NUMBERS
+from snubridge.ir.numbers import NUMBERS, FixedPoint
 
 SHORTEST, LONGEST = 1e-15, 1e15
 """Seconds between which engines keep time: beyond, their clocks under- or overflow in long runs."""
@@ -20,11 +21,18 @@ def time_step(backend: str, dt: float) -> float:
 
 
 def wide_enough(backend: str, graph: Graph, precision: str | None) -> str:
-    """The precision to compute in: the graph's by default, and never one that would round its parameters again."""
-    chosen = graph.numbers.name if precision is None else precision
+    """The precision to compute in: the graph's by default, and never one that would round its parameters again.
+
+    For FixedPoint float32 where every sum is exact in it, else float64.
+    """
+    reasons = beyond(graph, "float32") if isinstance(graph.numbers, FixedPoint) else ()
+    own = graph.numbers.name if not isinstance(graph.numbers, FixedPoint) else "float64" if reasons else "float32"
+    chosen = own if precision is None else precision
     if not isinstance(chosen, str) or chosen not in NUMBERS:
         known = f"{', '.join(NUMBERS)}, or None for the graph's"
         raise BadInput(f"{backend}: precision={shown(precision)}; give one of {known}")
+    if chosen == "float32" and reasons:
+        raise Unsupported(backend, [*reasons, "take precision float64 for this graph as it is"])
     if chosen == "float32" and graph.numbers.name == "float64":
         raise Unsupported(
             backend,

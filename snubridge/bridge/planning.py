@@ -3,12 +3,15 @@
 A plan is JSON; its arrays lie beside it. An engine module (which imports its engine and numpy,
 nothing else) takes both, so that the module that is tested is the script that is exported.
 
-    plan["numbers"]   "float32" | "float64": what inputs are rounded to on entry
+    plan["numbers"]   "float32" | "float64": what inputs are rounded to on entry; "fixed_point": they are not rounded,
+                      but have to lie on their grid and in their range
     plan["inputs"]    [{"name", "shape", "low", "high", "fraction_bits"}]; the last three may be null
     plan["stops"]     [{"name", "kind": "input" | "relay" | "unit" | "output", "shape", "size"}],
                       in the order in which one step evaluates them; a relay also has its "divisor",
                       an output "over_time" (a reduction or null), a unit
-                      {"reset", "g": {"kind", ...}, "h": {"kind", ...}}
+                      {"reset", "g": {"kind", ...}, "h": {"kind", ...}} and in fixed point its "grid",
+                      {"fraction_bits", "rounding": "floor" | "zero", "low", "high"}: the carried state is rounded to
+                      steps of 2^-fraction_bits before the drive is added, the state is clipped after g
     plan["paths"]     [{"source", "target", "delay", "weight": key of what couples, or null (one to one)}],
                       for each target in the graph's order of summation
     plan["biases"]    [{"target", "delay", "bias": key of an array}]: received at every step t >= delay
@@ -23,12 +26,14 @@ nothing else) takes both, so that the module that is tested is the script that i
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from snubridge.bridge.unrolling import Couplings, bias_vector, couple, divisor
 from snubridge.bridge.wiring import wire
+from snubridge.ir.budget import state_grids
 from snubridge.ir.document import describe
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input, Node, Output, Unit
@@ -42,6 +47,7 @@ def draw_plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
     """The plan of a valid graph and its arrays."""
     wiring = wire(graph)
     sizes = shapes(graph)
+    grids = state_grids(graph)
     settings = {entry["name"]: entry for entry in describe(graph)[0]["nodes"]}
     arrays: dict[str, Array] = {}
     stops: list[dict[str, Any]] = []
@@ -55,6 +61,8 @@ def draw_plan(graph: Graph) -> tuple[Plan, dict[str, Array]]:
             stop["over_time"] = node.over_time
         if isinstance(node, Unit):
             stop |= {key: settings[name][key] for key in ("reset", "g", "h")}
+            if name in grids:
+                stop["grid"] = asdict(grids[name])
             for field, array in node.arrays().items():
                 whole = np.broadcast_to(array, sizes[name]).astype(np.float64)
                 arrays[f"{field}/{name}"] = whole.reshape(size)

@@ -19,12 +19,12 @@ def run(_args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
     found = {name: _described(adapter) for name, adapter in backends().items() if _loads(adapter)}
     rest = len(plugins()) - len(found)
-    header = ("backend", "engine", "version", "reads back", "nodes", "resets", "g", "h", "over time")
+    header = ("backend", "engine", "version", "reads back", "nodes", "resets", "g", "h", "over time", "numbers")
     body = [
         (
             name,
             *(str(entry[key]) for key in ("engine", "version", "reads_back")),
-            *(", ".join(entry[key]) for key in ("nodes", "resets", "g", "h", "over_time")),
+            *(", ".join(entry[key]) for key in ("nodes", "resets", "g", "h", "over_time", "numbers")),
         )
         for name, entry in found.items()
     ]
@@ -53,4 +53,5 @@ def _described(adapter: Adapter) -> dict[str, Any]:
         "g": sorted(kind.__name__ for kind in support.g),
         "h": sorted(kind.__name__ for kind in support.h),
         "over_time": sorted(str(how or "every step") for how in support.over_time),
+        "numbers": sorted(kind.__name__ for kind in support.numbers),
     }

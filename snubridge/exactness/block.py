@@ -20,7 +20,7 @@ from snubridge.exactness.grids import ZERO, lowest_bit
 from snubridge.exactness.unit_bounds import Decided, Past, UnitBounds
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Input, Unit
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import Array, FixedPoint
 from snubridge.ir.structure import order, shapes, zero_delay_order
 from snubridge.reference.inputs import Run
 from snubridge.reference.interpreter import simulate
@@ -75,10 +75,26 @@ class Block:
             state = trace.state
             for first in range(0, steps.stop - start, self.stretch):
                 part = slice(first, first + self.stretch)
+                if isinstance(self.graph.numbers, FixedPoint):
+                    yield start + first, self._exactly(_cut(trace, part))
+                    continue
                 now = {name: self._given(array[part]) for name, array in inputs.items()}
                 now |= {name: _spikes(trace.spikes[name][part]) for name in self.spiking}
                 with np.errstate(all="ignore"):
                     yield start + first, self._stretch(start + first, now, _cut(trace, part), past, lines)
+
+    def _exactly(self, reference: Mapping[str, tuple[Array, Array]]) -> dict[str, Decided]:
+        """In FixedPoint within the budget: every bound is 0."""
+        found = {}
+        for name in self.spiking:
+            s, y = reference[name]
+            nothing = np.zeros(s.shape)
+            past = Past(s[-1], y[-1], nothing[-1], nothing[-1])
+            margin = s - self.units[name].threshold
+            found[name] = Decided(
+                margin, nothing, nothing > 0, _spikes(y), past, np.abs(s).reshape(len(s), -1).max(axis=1)
+            )
+        return found
 
     def _stretch(
         self,

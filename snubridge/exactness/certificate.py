@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snubridge.errors import BadInput
+from snubridge.errors import BadInput, Unsupported
 from snubridge.exactness.block import Block
 from snubridge.exactness.dependence import reached
 from snubridge.exactness.error_model import ErrorModel
 from snubridge.exactness.unit_bounds import Decided
+from snubridge.ir.budget import STEPS, beyond
 from snubridge.ir.graph import Graph
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import Array, FixedPoint
 from snubridge.ir.rules import validate
 from snubridge.ir.structure import shapes
 from snubridge.reference.inputs import Inputs, Run, prepare
@@ -90,7 +91,18 @@ def certify(
     model = ErrorModel(precision) if model is None else model
     if not isinstance(model, ErrorModel):
         raise BadInput(f"model: a {type(model).__name__}; an sb.ErrorModel is needed")
+    if isinstance(graph.numbers, FixedPoint):
+        _demand_exact(graph, model)
     return _collected(graph, run, model, record)
+
+
+def _demand_exact(graph: Graph, model: ErrorModel) -> None:
+    """In FixedPoint within the budget every sum is exact, and every bound 0; beyond it no bound is known."""
+    if model.precision not in STEPS:
+        raise BadInput(f"precision {model.precision}: the budget of FixedPoint is known for {', '.join(STEPS)}")
+    reasons = beyond(graph, model.precision)
+    if reasons or not model.keeps_parameters:
+        raise Unsupported("certify", reasons or ["an engine that changes parameters computes no FixedPoint graph"])
 
 
 def _collected(graph: Graph, run: Run, model: ErrorModel, record: bool) -> Certificate:

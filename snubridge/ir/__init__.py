@@ -20,6 +20,7 @@ from snubridge.ir.nodes import Node as Node
 from snubridge.ir.nodes import Output as Output
 from snubridge.ir.nodes import SumPool2d as SumPool2d
 from snubridge.ir.nodes import Unit as Unit
+from snubridge.ir.numbers import FixedPoint as FixedPoint
 from snubridge.ir.numbers import Float32 as Float32
 from snubridge.ir.numbers import Float64 as Float64
 from snubridge.ir.numbers import Numbers as Numbers

@@ -12,9 +12,10 @@ from snubridge.errors import BadFile, shown
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS, Reset
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import NODE_KINDS, Node
-from snubridge.ir.numbers import NUMBERS, Array
+from snubridge.ir.numbers import NUMBERS, Array, FixedPoint, Numbers
 
-FORMAT = 1
+FORMATS = (FORMAT, FORMAT_OF_FIXED_POINT) = (1, 2)
+"""Format 2 is that of graphs whose numbers are FixedPoint; all others are written in format 1, as ever."""
 MAX_DEPTH = 200  # of nested lists and objects
 MAX_VALUES = 4_000_000  # of a JSON text: a small one could else fill gigabytes
 _PAIRS = ("stride", "padding", "dilation", "kernel_size", "shape")
@@ -29,8 +30,8 @@ def describe(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
         settings = {field: _encode(value) for field, value in node.settings().items()}
         nodes.append({"name": name, "kind": type(node).__name__, **settings, "arrays": sorted(node.arrays())})
     document = {
-        "format": FORMAT,
-        "numbers": graph.numbers.name,
+        "format": FORMAT_OF_FIXED_POINT if isinstance(graph.numbers, FixedPoint) else FORMAT,
+        "numbers": describe_numbers(graph.numbers),
         "nodes": nodes,
         "edges": [[edge.source, edge.target, edge.delay] for edge in graph.edges],
         "metadata": graph.metadata,
@@ -44,12 +45,15 @@ def restore(document: Any, arrays: Mapping[str, Array]) -> Graph:
     _demand("format" in document, "the description has no format version")
     version = document["format"]
     _demand(
-        isinstance(version, int) and not isinstance(version, bool) and 1 <= version <= FORMAT,
-        f"format version {shown(version)}; this snubridge reads 1 to {FORMAT}: install a newer one",
+        isinstance(version, int) and not isinstance(version, bool) and version in FORMATS,
+        f"format version {shown(version)}; this snubridge reads {FORMATS[0]} to {FORMATS[-1]}: install a newer one",
     )
     _keys("the description", document, {"format", "numbers", "nodes", "edges", "metadata"})
-    _demand(_is_key(document["numbers"], NUMBERS), f"unknown numbers {document['numbers']!r:.60}")
-    numbers = NUMBERS[document["numbers"]]()
+    numbers = restore_numbers(document["numbers"])
+    _demand(
+        isinstance(numbers, FixedPoint) == (version == FORMAT_OF_FIXED_POINT),
+        f"numbers {numbers.name} in format version {version}: FixedPoint is of version {FORMAT_OF_FIXED_POINT}",
+    )
     _demand(isinstance(document["nodes"], list), "nodes is not a list")
     _demand(isinstance(document["edges"], list), "edges is not a list")
     _demand(isinstance(document["metadata"], dict), "metadata is not an object")
@@ -65,6 +69,25 @@ def restore(document: Any, arrays: Mapping[str, Array]) -> Graph:
         _demand(array.dtype == numbers.dtype, f"array {key} is {array.dtype}, the numbers are {numbers.name}")
     edges = [_edge(entry) for entry in document["edges"]]
     return Graph(nodes, edges, numbers=numbers, metadata=document["metadata"])
+
+
+def describe_numbers(numbers: Numbers) -> Any:
+    """The numbers of a valid graph as JSON: the name of a float format, or an object that says all of FixedPoint."""
+    if not isinstance(numbers, FixedPoint):
+        return numbers.name
+    bits = numbers.fraction_bits
+    settings = {field.name: getattr(numbers, field.name) for field in fields(numbers)}
+    return {"kind": numbers.name, **settings, "fraction_bits": dict(bits) if isinstance(bits, Mapping) else bits}
+
+
+def restore_numbers(value: Any) -> Numbers:
+    """The numbers that ``describe_numbers`` described; the rules check their values."""
+    if isinstance(value, dict):
+        _keys("numbers", value, {"kind", *(field.name for field in fields(FixedPoint))})
+        _demand(value["kind"] == FixedPoint.name, f"unknown numbers {shown(value['kind'])}")
+        return FixedPoint(**{key: setting for key, setting in value.items() if key != "kind"})
+    _demand(_is_key(value, NUMBERS), f"unknown numbers {value!r:.60}")
+    return NUMBERS[value]()
 
 
 def to_json(document: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ class Graph:
 
     ``nodes``     mapping from name to node; the order is kept
     ``edges``     ``Edge`` values; their order is the order of summation
-    ``numbers``   ``Float32()`` (default) or ``Float64()``
+    ``numbers``   ``Float32()`` (default), ``Float64()`` or ``FixedPoint(fraction_bits)``
     ``metadata``  anything JSON can say; travels with the graph and changes nothing
     """
 
@@ -73,7 +73,9 @@ class Graph:
         self.numbers: Numbers = numbers
         self.nodes: Mapping[str, Node] = MappingProxyType(
             {
-                _plain(name): node.rounded(numbers) if isinstance(node, Node) and isinstance(numbers, Numbers) else node
+                _plain(name): node.rounded(numbers, name)
+                if isinstance(node, Node) and isinstance(numbers, Numbers)
+                else node
                 for name, node in nodes.items()
             }
         )

@@ -78,10 +78,10 @@ class Node:
         twin._set(**{field.name: getattr(self, field.name) for field in fields(self)} | values)
         return twin
 
-    def rounded(self, numbers: Numbers) -> Self:
-        """The same node with every parameter rounded once; non-numeric ones are left to the rules."""
-        numeric = {name: array for name, array in self.arrays().items() if array.dtype.kind in "biuf"}
-        return self.replaced(**{name: numbers.round(array) for name, array in numeric.items()})
+    def rounded(self, numbers: Numbers, name: str) -> Self:
+        """The same node, called ``name``, with every parameter rounded once; non-numeric ones are left to the rules."""
+        numeric = {field: array for field, array in self.arrays().items() if array.dtype.kind in "biuf"}
+        return self.replaced(**{field: numbers.parameter(name, field, array) for field, array in numeric.items()})
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of one sample of the output, given that of the input, or ``ShapeMisfit``."""
@@ -144,7 +144,7 @@ class Input(Node):
             shape = tuple(int(n) if isinstance(n, np.integer) else n for n in shape)
         self._set(shape=shape, low=low, high=high, fraction_bits=fraction_bits)
 
-    def rounded(self, numbers: Numbers) -> Self:
+    def rounded(self, numbers: Numbers, name: str) -> Self:
         return self.replaced(low=_rounded_scalar(self.low, numbers), high=_rounded_scalar(self.high, numbers))
 
 
@@ -304,11 +304,11 @@ class Unit(Node):
         """Whether the outputs are spikes, 0 or 1."""
         return isinstance(self.h, Step)
 
-    def rounded(self, numbers: Numbers) -> Self:
+    def rounded(self, numbers: Numbers, name: str) -> Self:
         g = self.g
         if isinstance(g, LeakyReLU):
             g = LeakyReLU(_rounded_scalar(g.slope, numbers))
-        return super().rounded(numbers).replaced(g=g)
+        return super().rounded(numbers, name).replaced(g=g)
 
     def output_shape(self, shape: Shape) -> Shape:
         for name, array in self.arrays().items():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from snubridge.errors import Breach, InvalidGraph, shown
+from snubridge.ir import budget
 from snubridge.ir.document import MAX_DEPTH, is_shallow
 from snubridge.ir.functions import (
     OUTPUT_FUNCTIONS,
@@ -19,12 +20,15 @@ from snubridge.ir.functions import (
     Identity,
     LeakyReLU,
     Reset,
+    Sigmoid,
     Step,
+    Tanh,
 )
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import (
     NODE_KINDS,
     REDUCTIONS,
+    AvgPool2d,
     Conv2d,
     Input,
     Linear,
@@ -33,7 +37,7 @@ from snubridge.ir.nodes import (
     Unit,
     _Pool2d,
 )
-from snubridge.ir.numbers import NUMBERS
+from snubridge.ir.numbers import MOST_FRACTION_BITS, NUMBERS, ROUNDINGS, FixedPoint, is_fraction_bits
 from snubridge.ir.structure import infer_shapes, zero_delay_order
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
@@ -85,10 +89,62 @@ def _has_input(graph: Graph) -> Iterator[Breach]:
 
 
 def _numbers(graph: Graph) -> Iterator[Breach]:
-    if type(graph.numbers) not in NUMBERS.values():
+    if type(graph.numbers) is FixedPoint:
+        yield from _fixed_point(graph, graph.numbers)
+    elif type(graph.numbers) not in NUMBERS.values():
         yield Breach(
-            "graph", f"numbers {shown(graph.numbers)}", " or ".join(NUMBERS), "Pass sb.Float32() or sb.Float64()."
+            "graph",
+            f"numbers {shown(graph.numbers)}",
+            f"{', '.join(NUMBERS)} or fixed_point",
+            "Pass sb.Float32(), sb.Float64() or sb.FixedPoint(fraction_bits).",
         )
+
+
+def _fixed_point(graph: Graph, numbers: FixedPoint) -> Iterator[Breach]:
+    for field, least, most in (("state_bits", 2, 53), ("decay_bits", 0, MOST_FRACTION_BITS)):
+        value = getattr(numbers, field)
+        if not _whole(value, least, most):
+            yield Breach(f"numbers, {field}", shown(value), f"an integer from {least} to {most}", "Fix the setting.")
+    if not isinstance(numbers.rounding, str) or numbers.rounding not in ROUNDINGS:
+        yield Breach("numbers, rounding", shown(numbers.rounding), " or ".join(map(repr, ROUNDINGS)), "Fix it.")
+    bits = numbers.fraction_bits
+    needed = f"an integer from 0 to {MOST_FRACTION_BITS}, or a dict of them by Linear, Conv2d and Unit"
+    remedy = "Give it, or let sb.quantize(graph, numbers, inputs) choose it."
+    if not isinstance(bits, Mapping):
+        if not is_fraction_bits(bits):
+            yield Breach("numbers, fraction_bits", shown(bits), needed, remedy)
+        return
+    holders = [name for name, node in graph.nodes.items() if isinstance(node, Linear | Conv2d | Unit)]
+    for name in [*holders, *(name for name in bits if name not in holders)]:
+        place = f"numbers, fraction_bits of {_shown(name)}"
+        if name not in holders:
+            yield Breach(place, "no Linear, Conv2d or Unit of this name", needed, "Remove it, or fix the name.")
+        elif not is_fraction_bits(bits.get(name)):
+            yield Breach(place, shown(bits.get(name)), needed, remedy)
+
+
+def _on_the_grid(graph: Graph) -> Iterator[Breach]:
+    """What nodes need in FixedPoint."""
+    if type(graph.numbers) is not FixedPoint:
+        return
+    for place, node in _nodes(graph):
+        if isinstance(node, Input):
+            missing = [field for field in ("low", "high", "fraction_bits") if getattr(node, field) is None]
+            if missing:
+                yield Breach(
+                    place, f"no {', '.join(missing)}", "a range and a grid of fixed-point inputs", "Give them."
+                )
+        if isinstance(node, AvgPool2d) and not (_is_pair(node.kernel_size, 1) and budget.divides_exactly(node)):
+            remedy = "Choose another window, or sb.SumPool2d."
+            yield Breach(f"{place}, kernel_size", f"a mean over {node.kernel_size}", "a power of two of values", remedy)
+        if isinstance(node, Unit) and isinstance(node.h, Sigmoid | Tanh):
+            yield Breach(f"{place}, h", f"{node.h}", "Step() or Identity(), exact on a grid", "Take one, or a float.")
+        if isinstance(node, Unit) and isinstance(node.g, LeakyReLU) and _real(node.g.slope) and node.g.slope % 1:
+            yield Breach(f"{place}, g", f"slope {node.g.slope}", "an integer in FixedPoint", "Take 0, or a float.")
+
+
+def _budget(graph: Graph) -> Iterable[Breach]:
+    return budget.breaches(graph) if type(graph.numbers) is FixedPoint else ()
 
 
 def _names(graph: Graph) -> Iterator[Breach]:
@@ -311,7 +367,7 @@ def _metadata(graph: Graph) -> Iterator[Breach]:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("numbers", "A graph computes in Float32 or Float64.", _numbers),
+    Rule("numbers", "A graph computes in Float32, Float64 or a FixedPoint whose settings make sense.", _numbers),
     Rule("inputs", "A graph has at least one Input: it gives the steps and the samples.", _has_input),
     Rule("names", "Names match [A-Za-z0-9_][A-Za-z0-9_.-]{0,99}.", _names),
     Rule("kinds", "Nodes are of the kinds of the representation.", _kinds),
@@ -322,6 +378,11 @@ RULES: tuple[Rule, ...] = (
         "units", "0 <= decay <= 1; reset, g and h are of the given kinds; Identity h only without reset.", _unit_values
     ),
     Rule("ranges", "An Input has a shape, and its range and grid make sense.", _input_values),
+    Rule(
+        "fixed point",
+        "In FixedPoint inputs have a range and a grid, means are over powers of two, g and h stay on the grid.",
+        _on_the_grid,
+    ),
     Rule("reductions", "Outputs reduce over time by mean, sum, max, last or not at all.", _reductions),
     Rule("edges", "Edges join existing nodes, none twice, with a delay that is a whole number of steps.", _edges),
     Rule("connections", "Every node but the inputs receives something.", _connected),
@@ -330,6 +391,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "shapes", "What is summed has one shape, and it fits the node that receives it.", _shapes, on_sound_nodes=True
     ),
+    Rule("budget", "In FixedPoint every sum is exact in float64.", _budget, on_sound_nodes=True),
 )
 
 

@@ -28,8 +28,9 @@ from snubridge.ir import (
     Unit,
     validate,
 )
-from snubridge.ir.numbers import Array
-from snubridge.nn.kernels import Dynamics, State, clamped, scan, step
+from snubridge.ir.budget import beyond, state_grids
+from snubridge.ir.numbers import NUMBERS, Array, FixedPoint
+from snubridge.nn.kernels import Dynamics, State, clamped, on_grid, scan, step
 from snubridge.nn.reductions import Lengths, reduced
 from snubridge.nn.surrogates import Surrogate, TanhDerivative
 
@@ -71,6 +72,16 @@ def _flatten(node: Flatten, p: Values, x: Tensor) -> Tensor:
     return x.flatten(1)
 
 
+def _direct_conv2d(node: Conv2d, p: Values, x: Tensor) -> Tensor:
+    """Every product formed and summed: a kernel of another algorithm (Winograd, say) leaves the grid on its way."""
+    height, width = node.output_shape(tuple(x.shape[1:]))[1:]
+    windows = functional.unfold(x, node.weight.shape[2:], node.dilation, node.padding, node.stride)
+    columns = windows.reshape(len(x), node.groups, -1, height * width)
+    rows = p["weight"].reshape(node.groups, len(node.weight) // node.groups, -1)
+    y: Tensor = (rows @ columns).reshape(len(x), len(node.weight), height, width)
+    return y if node.bias is None else y + p["bias"][:, None, None]
+
+
 OPERATIONS: Mapping[type[Node], Callable[[Any, Values, Tensor], Tensor]] = {
     Linear: _linear,
     Conv2d: _conv2d,
@@ -79,6 +90,8 @@ OPERATIONS: Mapping[type[Node], Callable[[Any, Values, Tensor], Tensor]] = {
     Flatten: _flatten,
 }
 """What the stateless nodes compute, over a batch (B, *shape)."""
+ON_A_GRID: Mapping[type[Node], Callable[[Any, Values, Tensor], Tensor]] = {**OPERATIONS, Conv2d: _direct_conv2d}
+"""The same in FixedPoint."""
 
 
 @dataclass
@@ -97,6 +110,10 @@ class Network(torch.nn.Module):
     returns (y, state): y is the output, or a dict by output where there are several or none.
     Parts without recurrence run over the whole sequence at once, recurrent cores step by step.
     ``parameter(node, field)`` gives one parameter; ``nn.capture`` gives the graph back.
+
+    In FixedPoint the module computes in float32 where the budget allows it, else in float64, and exactly. Its
+    parameters are trained as they are, and rounded to their grids each time that they are used; gradients pass
+    rounding and saturation as if they were not there. ``nn.capture`` gives the rounded ones.
     """
 
     def __init__(self, graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False) -> None:
@@ -109,14 +126,21 @@ class Network(torch.nn.Module):
         self._parts = [
             tuple(sorted(part, key=position.__getitem__)) for part in strongly_connected(graph.nodes, graph.edges)
         ]
+        self._fixed = graph.numbers if isinstance(graph.numbers, FixedPoint) else None
+        grids = state_grids(graph)
         self._dynamics = {
-            name: Dynamics(unit.reset, unit.g, unit.h, surrogate) for name, unit in graph.of_kind(Unit).items()
+            name: Dynamics(unit.reset, unit.g, unit.h, surrogate, grids.get(name))
+            for name, unit in graph.of_kind(Unit).items()
         }
+        precision = graph.numbers.name if self._fixed is None else "float64" if beyond(graph, "float32") else "float32"
+        dtype = NUMBERS[precision].dtype
         self.learn_decay = learn_decay
         learned = {"weight", "bias", "threshold"} | ({"decay"} if learn_decay else set())
         self._values = torch.nn.ParameterDict(
             {
-                f"{name.replace('.', '/')}/{field}": torch.nn.Parameter(torch.tensor(array), field in learned)
+                f"{name.replace('.', '/')}/{field}": torch.nn.Parameter(
+                    torch.tensor(array.astype(dtype)), field in learned
+                )
                 for name, node in graph.nodes.items()
                 for field, array in node.arrays().items()
             }
@@ -132,7 +156,9 @@ class Network(torch.nn.Module):
         dtypes = {parameter.dtype for parameter in self._values.values()}
         if dtypes not in ({torch.float32}, {torch.float64}, set()):
             raise BadInput(f"parameters of type {sorted(map(str, dtypes))}: call .float() or .double() first")
-        numbers = Float64() if dtypes == {torch.float64} else Float32() if dtypes else self._graph.numbers
+        numbers = self._fixed or (
+            Float64() if dtypes == {torch.float64} else Float32() if dtypes else self._graph.numbers
+        )
         nodes = {
             name: node.replaced(**{field: self._array(name, field) for field in node.arrays()})
             for name, node in self._graph.nodes.items()
@@ -145,9 +171,14 @@ class Network(torch.nn.Module):
             array = np.where(array < 0, array.dtype.type(0), np.where(array > 1, array.dtype.type(1), array))
         return array
 
-    def _decay(self, name: str) -> Tensor:
-        decay = self.parameter(name, "decay")
-        return clamped(decay) if self.learn_decay else decay
+    def _used(self, name: str, field: str) -> Tensor:
+        """A parameter as it is computed with: a learned decay clamped to [0, 1], in FixedPoint rounded to its grid."""
+        value: Tensor = self.parameter(name, field)
+        if field == "decay" and self.learn_decay:
+            value = clamped(value)
+        if self._fixed is None:
+            return value
+        return on_grid(value, self._fixed.decay_bits if field == "decay" else self._fixed.bits_of(name))
 
     def forward(
         self,
@@ -182,6 +213,8 @@ class Network(torch.nn.Module):
             if value.shape[2:] != self._shapes[name] or value.ndim != 2 + len(self._shapes[name]):
                 needed = f"(T, B, {', '.join(map(str, self._shapes[name]))})"
                 raise BadInput(f"input {name}: shape {tuple(value.shape)}; needed {needed}")
+            if self._fixed is not None:
+                _demand_on_grid(name, self._graph.of_kind(Input)[name], value)
         sizes = {tuple(value.shape[:2]) for value in inputs.values()}
         if len(sizes) > 1 or 0 in next(iter(sizes)):
             raise BadInput(
@@ -213,7 +246,7 @@ class Network(torch.nn.Module):
         for name, unit_shape in self._shapes.items():
             size = (samples, *unit_shape)
             if name in self._dynamics:
-                s = self.parameter(name, "initial_state").expand(size)
+                s = self._used(name, "initial_state").expand(size)
                 units[name] = State(s, torch.zeros_like(s))
             if self._reach[name]:
                 lines[name] = sample.new_zeros((self._reach[name], *size))
@@ -229,8 +262,8 @@ class Network(torch.nn.Module):
         received = [self._delayed(e.source, e.delay, recording, before) for e in self._graph.incoming[name]]
         drive = sum(received[1:], start=received[0])
         if name in self._dynamics:
-            threshold = self.parameter(name, "threshold")
-            y, states = scan(self._dynamics[name], self._decay(name), threshold, before.units[name], drive)
+            decay, threshold = self._used(name, "decay"), self._used(name, "threshold")
+            y, states = scan(self._dynamics[name], decay, threshold, before.units[name], drive)
             recording.values[name] = y
             recording.states[name] = torch.stack([state.s for state in states])
             recording.last[name] = states[-1]
@@ -245,7 +278,8 @@ class Network(torch.nn.Module):
         node = self._graph.nodes[name]
         if isinstance(node, Output):
             return x
-        return OPERATIONS[type(node)](node, {field: self.parameter(name, field) for field in node.arrays()}, x)
+        operations = OPERATIONS if self._fixed is None else ON_A_GRID
+        return operations[type(node)](node, {field: self._used(name, field) for field in node.arrays()}, x)
 
     def _core(self, part: tuple[str, ...], recording: Recording, before: NetworkState, steps: int) -> None:
         """A recurrent core, step by step; what comes from outside of it is there already."""
@@ -267,7 +301,7 @@ class Network(torch.nn.Module):
                 ]
                 drive = sum(received[1:], start=received[0])
                 if name in states:
-                    decay, threshold = self._decay(name), self.parameter(name, "threshold")
+                    decay, threshold = self._used(name, "decay"), self._used(name, "threshold")
                     states[name].append(step(self._dynamics[name], decay, threshold, states[name][-1], drive))
                     history[name].append(states[name][-1].y)
                 else:
@@ -281,6 +315,15 @@ class Network(torch.nn.Module):
     def extra_repr(self) -> str:
         """The nodes and their number of parameters."""
         return f"{len(self._graph.nodes)} nodes, {sum(p.numel() for p in self.parameters())} parameters"
+
+
+def _demand_on_grid(name: str, node: Input, value: Tensor) -> None:
+    """``BadInput`` for an input of a FixedPoint network that is off its grid or out of its range."""
+    low, high, bits = float(node.low or 0.0), float(node.high or 0.0), int(node.fraction_bits or 0)  # all are given
+    steps = value.detach() * 2.0**bits
+    if not bool(((value >= low) & (value <= high) & (steps == steps.round())).all()):
+        needed = f"multiples of 2^-{bits} from {low} to {high}"
+        raise BadInput(f"input {name}: values that are no {needed}; FixedPoint rounds no input")
 
 
 def to_module(graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False) -> Network:

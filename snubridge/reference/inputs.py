@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from snubridge.errors import BadInput, shown
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Input
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import Array, FixedPoint
 
 Inputs = ArrayLike | Mapping[str, ArrayLike]
 RECORDABLE = ("spikes", "states")
@@ -78,6 +78,12 @@ def _array(graph: Graph, name: str, node: Input, given: Any) -> Array:
         raise BadInput(
             f"{place}: {array[where]} at (step, sample, ...) = {where} is not finite in {graph.numbers.name}"
         )
+    if isinstance(graph.numbers, FixedPoint) and array.dtype.itemsize >= 8:
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost = rounded.astype(array.dtype) != array
+        if lost.any():
+            where = _first(lost)
+            raise BadInput(f"{place}: {array[where]} at (step, sample, ...) = {where} does not fit float64")
     for bound, outside in ((node.low, np.less), (node.high, np.greater)):
         if bound is not None and outside(rounded, bound).any():
             where = _first(outside(rounded, bound))

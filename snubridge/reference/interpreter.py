@@ -2,7 +2,8 @@
 
 Every doubt about a node is settled here and in ``operators.py``. The order of operations is
 normative: the drive summed over edges in the graph's order, the carried state, carried + drive,
-g, then the comparison s > threshold.
+g, then the comparison s > threshold. In FixedPoint the carried state is rounded to the unit's grid
+before the drive is added, the state saturates after g, and nothing else rounds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from snubridge.errors import BadInput
+from snubridge.ir.budget import StateGrid, state_grids
 from snubridge.ir.functions import Identity, LeakyReLU, ReLU, Reset, Sigmoid, Step, Tanh
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
@@ -50,11 +52,18 @@ H: Mapping[type, Callable[[Any, Array, Array], Array]] = {
 }
 
 
-def step_unit(unit: Unit, s: Array, y: Array, drive: Array) -> tuple[Array, Array]:
-    """One step of a unit: (s_{t-1}, y_{t-1}, x_t) to (s_t, y_t), each (B, *shape)."""
+ROUNDED: Mapping[str, Callable[[Array], Array]] = {"floor": np.floor, "zero": np.trunc}
+
+
+def step_unit(unit: Unit, s: Array, y: Array, drive: Array, grid: StateGrid | None = None) -> tuple[Array, Array]:
+    """One step of a unit: (s_{t-1}, y_{t-1}, x_t) to (s_t, y_t), each (B, *shape); in FixedPoint on its ``grid``."""
     decay, threshold = unit.decay.astype(np.float64), unit.threshold.astype(np.float64)
     carried = CARRIED[unit.reset](decay, threshold, s, y)
+    if grid is not None:
+        carried = np.ldexp(ROUNDED[grid.rounding](np.ldexp(carried, grid.fraction_bits)), -grid.fraction_bits)
     s = G[type(unit.g)](unit.g, carried + drive)
+    if grid is not None:
+        s = np.clip(s, grid.low, grid.high)
     return s, H[type(unit.h)](unit.h, s, threshold)
 
 
@@ -83,7 +92,7 @@ def simulate(
     spikes: dict[str, list[Array]] = {name: [] for name in graph.of_kind(Unit)}
     states: dict[str, list[Array]] = {name: [] for name in spikes}
     outputs: dict[str, list[Array]] = {name: [] for name in graph.of_kind(Output)}
-    evaluated = order(graph)
+    evaluated, grids = order(graph), state_grids(graph)
     longest = {name: max((edge.delay for edge in graph.outgoing[name]), default=0) for name in graph.nodes}
 
     with np.errstate(all="ignore"):  # `_check` says what overflows, with its place
@@ -96,7 +105,7 @@ def simulate(
                 drive = sum(received[1:], start=received[0])
                 node = graph.nodes[name]
                 if isinstance(node, Unit):
-                    memory.s[name], now[name] = step_unit(node, memory.s[name], memory.y[name], drive)
+                    memory.s[name], now[name] = step_unit(node, memory.s[name], memory.y[name], drive, grids.get(name))
                     memory.y[name] = now[name]
                     spikes[name].append(now[name])
                     states[name].append(memory.s[name])

@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snubridge.exactness import Certificate, ErrorModel, reached
+from snubridge.ir.budget import beyond
 from snubridge.ir.functions import Identity, Reset
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
-from snubridge.ir.numbers import Array, Float32, Float64
+from snubridge.ir.numbers import Array, FixedPoint, Float64
 from snubridge.ir.structure import shapes
 from snubridge.reference.trace import Trace
 from snubridge.verification.comparison import TOLERANCE, apart, within
@@ -76,8 +77,7 @@ class Finding:
 
 def always_exact(graph: Graph, model: ErrorModel) -> bool:
     """Rung 1: whether the graph's numbers say that every sum is exact in the engine's format, for all inputs."""
-    says = None if isinstance(graph.numbers, Float32 | Float64) else getattr(graph.numbers, "exact_in", None)
-    return callable(says) and model.keeps_parameters and bool(says(graph, model.precision))
+    return isinstance(graph.numbers, FixedPoint) and model.keeps_parameters and not beyond(graph, model.precision)
 
 
 def rung_of(spikes: bool, *, exact: bool, certified: bool) -> str:

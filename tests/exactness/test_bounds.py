@@ -188,3 +188,20 @@ def test_a_grid_that_leaves_the_format_is_no_grid():
     assert not sb.certify(graph(2.0**-150), x, "float32").complete
     assert not sb.certify(graph(2.0**-149), x, model=sb.ErrorModel("float32", flush=True)).complete
     assert sb.certify(graph(2.0**-126), x, model=sb.ErrorModel("float32", flush=True)).complete
+
+
+def test_in_fixed_point_every_bound_is_zero():
+    nodes = {"in": sb.Input((3,), 0, 1, 0), "w": sb.Linear([[0.5, 1.0, 1.5]]), "u": sb.Unit(0.7, 1.0)}
+    edges = [E("in", "w"), E("w", "u")]
+    x = np.random.default_rng(0).integers(0, 2, (40, 2, 3))
+    graph = sb.Graph(nodes, edges, numbers=sb.FixedPoint(2, state_bits=10))
+    for precision in ("float32", "float64"):
+        certificate = sb.certify(graph, x, precision, record=True)
+        assert certificate.complete
+        assert not certificate.bounds["u"].any()
+        s = sb.simulate(graph, x, record=("states",)).states["u"]
+        np.testing.assert_array_equal(certificate.margins["u"], s - 1)
+    with pytest.raises(sb.Unsupported, match="above the 16,777,216 up to which float32 is exact"):
+        sb.certify(sb.Graph(nodes, edges, numbers=sb.FixedPoint(2, state_bits=30)), x, "float32")
+    with pytest.raises(sb.BadInput, match="the budget of FixedPoint is known for"):
+        sb.certify(graph, x, "bf16")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -286,12 +285,15 @@ def test_values_that_are_off_by_themselves_are_told(monkeypatch):
 
 
 def test_the_first_rung_is_for_numbers_that_say_so():
-    numbers = SimpleNamespace(exact_in=lambda graph, precision: precision == "float64")
-    fixed = SimpleNamespace(numbers=numbers)
-    assert always_exact(fixed, sb.ErrorModel("float64"))
-    assert not always_exact(fixed, sb.ErrorModel("float32"))
-    assert not always_exact(fixed, sb.ErrorModel("float64", decay_error=1e-9))
-    assert not always_exact(SimpleNamespace(numbers=SimpleNamespace()), sb.ErrorModel("float64"))
+    def fixed(state_bits):
+        nodes = {"in": sb.Input((3,), 0, 1, 0), "w": sb.Linear([[0.5, 1.0, 1.5]]), "u": sb.Unit(0.75, 1.0)}
+        edges = [sb.Edge("in", "w"), sb.Edge("w", "u")]
+        return sb.Graph(nodes, edges, numbers=sb.FixedPoint(2, state_bits=state_bits))
+
+    assert always_exact(fixed(10), sb.ErrorModel("float64"))
+    assert always_exact(fixed(10), sb.ErrorModel("float32"))
+    assert not always_exact(fixed(30), sb.ErrorModel("float32"))
+    assert not always_exact(fixed(10), sb.ErrorModel("float64", decay_error=1e-9))
     graph, _ = soft()
     assert not always_exact(graph, sb.ErrorModel("float64"))
     assert rung_of(True, exact=True, certified=False) == "exact"

@@ -72,7 +72,7 @@ def random_graph(seed: int, *, precision: str = "float64") -> Case:
     rng = np.random.default_rng([seed, precision == "float64", 2])
     dyadic, wide = bool(rng.random() < 0.6), bool(rng.random() < 0.3)
     draw = Dyadic(rng, "float64" if wide else precision) if dyadic else Generic(rng)
-    network = _Network(rng, draw, dyadic)
+    network = Network(rng, draw, dyadic)
     network.grow()
     steps, samples = int(rng.integers(1, 21) if rng.random() < 0.5 else rng.integers(8, 21)), int(rng.integers(1, 4))
     inputs = {
@@ -92,7 +92,7 @@ def random_graph(seed: int, *, precision: str = "float64") -> Case:
     )
 
 
-class _Network:
+class Network:
     """A graph that grows from its inputs; ``shapes`` knows every node's."""
 
     def __init__(self, rng: np.random.Generator, draw: Draw, dyadic: bool) -> None:

@@ -16,6 +16,7 @@ from snubridge.bridge.adapter import Adapter, Program
 from snubridge.bridge.conformance.cases import Case
 from snubridge.bridge.conformance.comparison import assert_same
 from snubridge.bridge.conformance.families import GENERIC_MARGIN, Family, random_case
+from snubridge.bridge.conformance.fixed import random_fixed
 from snubridge.bridge.conformance.seal import reference_sealed
 from snubridge.bridge.conformance.space import decidable, random_graph
 from snubridge.bridge.conformance.zoo import ZOO
@@ -24,7 +25,7 @@ from snubridge.errors import BadInput, Unsupported
 from snubridge.exactness import ErrorModel, smallest_margin
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Input, Linear, Node, Output, Unit
-from snubridge.ir.numbers import NUMBERS
+from snubridge.ir.numbers import NUMBERS, FixedPoint
 from snubridge.reference.trace import Trace
 
 SEEDS = 70
@@ -33,6 +34,8 @@ LEAST = {"dyadic": SEEDS, "generic": 40}
 """How many of them must be compared at least; float32 engines may leave out generic ones with a near-tie."""
 SEEDS_WHOLE = 200
 """Graphs over the whole space of the representation."""
+SEEDS_FIXED = 80
+"""Graphs in FixedPoint."""
 LEAST_DECIDABLE = 0.9
 """The share of those that run in which equality can be demanded, at least."""
 
@@ -101,7 +104,8 @@ class AdapterConformance:
         expected = case.expected
         program = self.attempted(case)
         if isinstance(program, Unsupported):
-            assert case.name in self.refused, f"{case.name} is refused, and `refused` does not say so: {program}"
+            named = case.name in self.refused or type(case.graph.numbers) not in self.adapter.support.numbers
+            assert named, f"{case.name} is refused, and `refused` does not say so: {program}"
             return
         assert case.name not in self.refused, f"{case.name} runs; take it out of `refused`"
         assert_same(case, expected, self.ran(program, case), program.rounding.precision)
@@ -142,6 +146,21 @@ class AdapterConformance:
             spikes += sum(int(expected.spikes[name].sum()) for name in case.graph.of_kind(Unit))
         assert compared >= LEAST[family], f"only {compared} of {SEEDS} graphs could be compared"
         assert spikes > 1000, f"only {spikes} spikes were compared"
+
+    def test_fixed_point_is_equal_to_the_bit(self) -> None:
+        """In FixedPoint no spike, state or output differs by a bit; an adapter that does not name it refuses it."""
+        precision = self.precision()
+        spikes = 0
+        for seed in range(SEEDS_FIXED):
+            case = random_fixed(seed, precision=precision)
+            expected = case.expected
+            program = self.attempted(case)
+            if isinstance(program, Unsupported):
+                assert FixedPoint not in self.adapter.support.numbers, f"{case.name} is refused: {program}"
+                continue
+            assert_same(case, expected, self.ran(program, case), program.rounding.precision)
+            spikes += sum(int(y.sum()) for y in expected.spikes.values() if y.dtype == np.uint8)
+        assert spikes > 1000 or FixedPoint not in self.adapter.support.numbers, f"only {spikes} spikes were compared"
 
     def test_the_whole_space(self, record_property: Callable[[str, object], None]) -> None:
         """Of ``SEEDS_WHOLE`` graphs of every kind each runs, or is refused with reasons; ``least`` of them run.

@@ -80,7 +80,10 @@ def array_of(data):
 
 
 def read_inputs(path, plan):
-    """{input: (T, B, size) float64} from an .npy (one input) or .npz (by name), rounded to the network's numbers."""
+    """{input: (T, B, size) float64} from an .npy (one input) or .npz (by name), rounded to the network's numbers.
+
+    Fixed point rounds no input: whatever is off its grid or out of its range is refused.
+    """
     loaded = read_arrays(path)
     names = [entry["name"] for entry in plan["inputs"]]
     if isinstance(loaded, np.ndarray):
@@ -88,14 +91,18 @@ def read_inputs(path, plan):
     if set(loaded) != set(names):
         refuse(f"{path}: arrays for {', '.join(loaded) or 'no input'}; the network's inputs are {', '.join(names)}")
     arrays = {}
+    fixed = plan["numbers"] == "fixed_point"
     for entry in plan["inputs"]:
         name, shape, array = entry["name"], tuple(entry["shape"]), loaded[entry["name"]]
         if array.dtype.kind not in "biuf" or array.shape[2:] != shape or array.ndim != 2 + len(shape) or not array.size:
             refuse(f"{path}: input {name} is {array.dtype} {array.shape}; needed numbers (T, B, *{shape})")
         with np.errstate(over="ignore", invalid="ignore"):
-            rounded = array.astype(plan["numbers"]).astype(np.float64)
+            rounded = array.astype("float64" if fixed else plan["numbers"]).astype(np.float64)
+            exact = rounded.astype(array.dtype) == array
         if not np.isfinite(rounded).all():
             refuse(f"{path}: input {name} has values that are not finite in {plan['numbers']}")
+        if fixed and not exact.all():
+            refuse(f"{path}: input {name} has values that do not fit float64")
         low, high, bits = entry["low"], entry["high"], entry["fraction_bits"]
         if (low is not None and rounded.min() < low) or (high is not None and rounded.max() > high):
             refuse(f"{path}: input {name} has values outside of [{low}, {high}]")

@@ -10,6 +10,7 @@ from snubridge.nn.kernels.eager import State as State
 from snubridge.nn.kernels.eager import clamped as clamped
 from snubridge.nn.kernels.eager import scan as scan
 from snubridge.nn.kernels.eager import step as step
+from snubridge.nn.kernels.grid import on_grid as on_grid
 
 KERNELS = ("eager",)
 

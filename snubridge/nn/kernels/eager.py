@@ -1,6 +1,6 @@
 """The dynamics of a unit in plain PyTorch: one step, and the scan over a sequence.
 
-The order of operations is that of ``snubridge/reference/interpreter.py``. Gradients flow through
+The order of operations is that of ``snubridge/reference/interpreter.py``, in FixedPoint too. Gradients flow through
 the reset, as in the paper.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snubridge.ir.budget import StateGrid
 from snubridge.ir.functions import (
     Identity,
     LeakyReLU,
@@ -24,6 +25,7 @@ from snubridge.ir.functions import (
     Step,
     Tanh,
 )
+from snubridge.nn.kernels.grid import on_grid, saturated
 from snubridge.nn.surrogates import Surrogate, spike
 
 
@@ -40,12 +42,13 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What a unit computes, apart from its parameters."""
+    """What a unit computes, apart from its parameters; in FixedPoint on the ``grid`` of its state."""
 
     reset: Reset
     g: StateFunction
     h: OutputFunction
     surrogate: Surrogate
+    grid: StateGrid | None = None
 
 
 def _most_active(y: Tensor) -> Tensor:
@@ -96,8 +99,12 @@ class _Clamp(torch.autograd.Function):
 
 def step(dynamics: Dynamics, decay: Tensor, threshold: Tensor, state: State, drive: Tensor) -> State:
     """(s_{t-1}, y_{t-1}) and the drive x_t, each (B, *shape), to (s_t, y_t)."""
-    carried = CARRIED[dynamics.reset](decay, threshold, state.s, state.y)
+    carried, grid = CARRIED[dynamics.reset](decay, threshold, state.s, state.y), dynamics.grid
+    if grid is not None:
+        carried = on_grid(carried, grid.fraction_bits, grid.rounding)
     s = G[type(dynamics.g)](dynamics.g, carried + drive)
+    if grid is not None:
+        s = saturated(s, grid)
     return State(s, H[type(dynamics.h)](dynamics.h, s - threshold, dynamics.surrogate))
 
 

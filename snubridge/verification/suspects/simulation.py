@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from snubridge.ir.budget import state_grids
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
-from snubridge.ir.numbers import Array, Float32, Float64
+from snubridge.ir.numbers import Array, Float64
 from snubridge.ir.structure import order, shapes
 from snubridge.reference.interpreter import step_unit
 from snubridge.reference.operators import OPERATORS
@@ -17,8 +18,8 @@ from snubridge.verification.suspects.variants import Before, Variant
 
 
 def widened(graph: Graph) -> Graph:
-    """The same graph in Float64, so that what a variant computes of a parameter is not rounded to float32."""
-    return Graph(graph.nodes, graph.edges, numbers=Float64()) if isinstance(graph.numbers, Float32) else graph
+    """The same graph in Float64, so that what a variant computes of a parameter is not rounded once more."""
+    return graph if isinstance(graph.numbers, Float64) else Graph(graph.nodes, graph.edges, numbers=Float64())
 
 
 def respond(graph: Graph, inputs: Mapping[str, Array], variant: Variant) -> dict[str, Array]:
@@ -27,6 +28,7 @@ def respond(graph: Graph, inputs: Mapping[str, Array], variant: Variant) -> dict
     ``inputs``: (T, B, *shape) in the graph's numbers. Before and after the run there is nothing.
     """
     steps, samples = next(iter(inputs.values())).shape[:2]
+    grids = state_grids(graph)
     graph = variant.graph(widened(graph))
     units = graph.of_kind(Unit)
     sizes = {name: (samples, *shape) for name, shape in shapes(graph).items()}
@@ -55,7 +57,7 @@ def respond(graph: Graph, inputs: Mapping[str, Array], variant: Variant) -> dict
                     continue
                 s, y, _, drive = variant.given(units[name], Before(memory.s[name], memory.y[name], older[name], drive))
                 older[name] = memory.y[name]
-                memory.s[name], memory.y[name] = step_unit(units[name], s, y, drive)
+                memory.s[name], memory.y[name] = step_unit(units[name], s, y, drive, grids.get(name))
                 now[name] = memory.y[name]
                 if name in spikes:
                     spikes[name].append(now[name])

@@ -118,7 +118,7 @@ def test_other_files_and_kinds_of_files_are_refused(tmp_path: Path) -> None:
         (b'"mode":"ideal"', b'"mode":"ideal","mode":"ideal"', "'mode' stands twice"),
         (b'"g_min_uS":0.0', b'"g_min_uS":NaN', "NaN is not a number"),
         (b'"g_max_uS":25.0', b'"g_max_uS":1e999', "1e999 is beyond float64"),
-        (b'"version":2', b'"version":3', "'version': 3.*reads .* versions 1 to 2: install a newer one"),
+        (b'"version":2', b'"version":4', "'version': 4.*reads .* versions 1 to 3: install a newer one"),
         (b'"version":2', b'"version":true', "'version': True.*install a newer one"),
         (b'"version":2', b'"version":1', r"\$: found .*pools.*; needed an object with the keys"),
         (b'"metadata":{}', b'"metadata":' + b'{"a":' * 5000 + b"1" + b"}" * 5000, "nested too deeply"),

@@ -2,12 +2,13 @@
 
 from snubridge.bridge.conformance.cases import Case
 from snubridge.bridge.conformance.zoo.connections import BIASES, DELAYS, FANS, PORTS, RECURRENCE
+from snubridge.bridge.conformance.zoo.fixed import FIXED
 from snubridge.bridge.conformance.zoo.images import NETWORKS, WINDOWS
 from snubridge.bridge.conformance.zoo.read_outs import READ_OUTS
 from snubridge.bridge.conformance.zoo.units import UNITS
 from snubridge.ir.nodes import Node
 
-ZOO: tuple[Case, ...] = (*UNITS, *DELAYS, *BIASES, *RECURRENCE, *FANS, *PORTS, *READ_OUTS, *WINDOWS, *NETWORKS)
+ZOO: tuple[Case, ...] = (*UNITS, *DELAYS, *BIASES, *RECURRENCE, *FANS, *PORTS, *READ_OUTS, *WINDOWS, *NETWORKS, *FIXED)
 
 
 def holding(*kinds: type[Node]) -> frozenset[str]:
