@@ -121,6 +121,7 @@ NENGO: dict[str, Substitutions] = {
     },
     "saturation before g": {
         "carried + J)": 'np.clip(carried + J, grid["low"], grid["high"]) if grid else carried + J)',
+        's[...] = np.clip(s, grid["low"], grid["high"])': "pass",
     },
     "saturation at the same magnitude on both sides": {'grid["low"], grid["high"])': '-grid["high"], grid["high"])'},
 }
