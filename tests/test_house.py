@@ -105,9 +105,20 @@ def test_public_names_are_there():
 
     promised = [
         *("Graph", "Edge", "Input", "Linear", "Conv2d", "AvgPool2d", "SumPool2d", "Flatten", "Unit", "Output", "Reset"),
-        *("Identity", "ReLU", "LeakyReLU", "Step", "Sigmoid", "Tanh", "Float64", "Float32"),
+        *("Identity", "ReLU", "LeakyReLU", "Step", "Sigmoid", "Tanh", "Float64", "Float32", "FixedPoint"),
         *("Program", "Support", "ErrorModel", "Trace", "Comparison", "Report"),
-        *("save", "load", "validate", "simulate", "export", "import_graph", "compare", "verify", "backends"),
+        *(
+            "save",
+            "load",
+            "validate",
+            "simulate",
+            "export",
+            "import_graph",
+            "compare",
+            "verify",
+            "backends",
+            "quantize",
+        ),
         *("SnubridgeError", "InvalidGraph", "Unsupported", "BadFile", "BadInput", "MissingEngine", "SpikesDiffer"),
     ]
     assert [name for name in promised if not hasattr(sb, name)] == []

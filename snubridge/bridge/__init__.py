@@ -29,6 +29,8 @@ from snubridge.bridge.wiring import Path as Path
 from snubridge.bridge.wiring import Wiring as Wiring
 from snubridge.bridge.wiring import wire as wire
 from snubridge.exactness import ErrorModel as ErrorModel
+from snubridge.ir.budget import StateGrid as StateGrid
+from snubridge.ir.budget import state_grids as state_grids
 from snubridge.ir.structure import order as order
 from snubridge.ir.structure import shapes as shapes
 from snubridge.ir.structure import strongly_connected as strongly_connected

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from snubridge.cli import arguments
+from snubridge.ir.document import describe_numbers
 from snubridge.ir.file import load
 from snubridge.ir.structure import shapes
 from snubridge.verification.report import table
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     ]
     parameters = sum(node["parameters"] for node in nodes)
     document = {
-        "numbers": graph.numbers.name,
+        "numbers": describe_numbers(graph.numbers),
         "digest": graph.digest,
         "parameters": parameters,
         "nodes": nodes,

@@ -31,15 +31,17 @@ from snubridge.ir.functions import Identity, LeakyReLU, Reset
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Input, Linear, Node, Output, SumPool2d, Unit
 from snubridge.ir.numbers import Array, FixedPoint
-from snubridge.ir.structure import shapes, strongly_connected
+from snubridge.ir.structure import order, shapes, strongly_connected
 
 STEPS = {"float32": 2**24, "float64": 2**53}
 """Up to how many steps of a grid a floating-point format holds every whole number."""
 FINEST = {"float32": 126, "float64": 1022}
 """Fraction bits of the finest grid whose steps are normal numbers, which no engine flushes to zero."""
-ROUNDS = 64
-"""How often a bound is carried around a cycle without a spiking unit, beyond once for each node, before it counts as
-growing."""
+ROUNDS, LEAST_ROUNDS, MOST_VISITS = 64, 4, 20_000
+"""How often a bound is carried around a cycle without a spiking unit before it counts as growing: once for each of its
+nodes and ROUNDS more, as long as no more than MOST_VISITS nodes are looked at for that."""
+SHOWN = 20
+"""Names of nodes in a message."""
 SUBTRACTIVE = (Reset.SUBTRACT, Reset.SUBTRACT_DECAYED)
 
 
@@ -128,14 +130,17 @@ def _what_fits(graph: Graph, name: str, need: Need, precision: str) -> str:
     numbers, node = graph.numbers, graph.nodes[name]
     assert isinstance(numbers, FixedPoint)
     excess = (-(-need.steps // STEPS[precision]) - 1).bit_length()
-    if need.what == "carried" and numbers.decay_bits >= excess:
-        subtracts = isinstance(node, Unit) and node.reset in SUBTRACTIVE
-        fewer = "" if subtracts or numbers.state_bits - excess < 2 else f" or state_bits={numbers.state_bits - excess}"
-        return f"decay_bits={numbers.decay_bits - excess}{fewer} fits"
+    if need.what == "carried":
+        less = {"decay_bits": numbers.decay_bits - excess}
+        if not (isinstance(node, Unit) and node.reset in SUBTRACTIVE):  # whose threshold counts as well
+            less["state_bits"] = numbers.state_bits - excess
+        fitting = [f"{field}={bits}" for field, bits in less.items() if bits >= (2 if field == "state_bits" else 0)]
+        return f"{' or '.join(fitting) or 'fewer state_bits and decay_bits, or a smaller threshold'} would fit"
     own = numbers.bits_of(name) if isinstance(node, Linear | Conv2d | Unit) else None
     if own is not None and own >= excess:
-        return f"{excess} fraction bits fewer ({own - excess} for {name}, or fewer in what it receives) fit"
-    return f"a range, or weights, smaller by a factor of 2^{excess} fit"
+        fewer = f"{excess} fraction bit{'s' * (excess != 1)} fewer"
+        return f"{fewer} ({own - excess} for {name}, or fewer in what it receives) would fit"
+    return f"a range, or weights, smaller by a factor of 2^{excess} would fit"
 
 
 class _Over(Exception):
@@ -157,9 +162,10 @@ class _Derivation:
         for name in self.spiking:
             self.budget.grids[name], self.budget.bounds[name] = 0, np.ones((), np.int64)
         edges = [edge for edge in graph.edges if edge.source not in self.spiking]
+        heard = {edge.source for edge in edges if edge.source == edge.target}
+        place = {name: index for index, name in enumerate(order(graph))}
         for part in strongly_connected(graph.nodes, edges):
-            cyclic = len(part) > 1 or any(edge.source == edge.target == part[0] for edge in edges)
-            self._visit(part, cyclic)
+            self._visit(tuple(sorted(part, key=place.__getitem__)), len(part) > 1 or part[0] in heard)
 
     def _visit(self, part: tuple[str, ...], cyclic: bool) -> None:
         received = {edge.source for name in part for edge in self.graph.incoming[name]} - set(part)
@@ -167,36 +173,45 @@ class _Derivation:
             return  # a breach upstream has been named
         if cyclic and not self._closes(part):
             return
-        for _ in range(len(part) + 1):  # on a cycle no node refines the grid, so it settles
+        for name in part:
+            self._set_grid(name)
+        if cyclic:  # where no node refines the grid, all of a cycle have the finest one that enters it
+            finest = max(self.budget.grids[name] for name in part)
             for name in part:
-                self._set_grid(name)
-        try:
-            for name in part:
-                if cyclic:
-                    self.budget.bounds.setdefault(name, np.zeros((), np.int64))
-            for _ in range(ROUNDS + len(part) if cyclic else 1):
-                before = {name: self.budget.bounds.get(name) for name in part}
-                for name in part:
-                    self.budget.bounds[name] = self._bound(name)
-                if not cyclic or all(np.array_equal(before[name], self.budget.bounds[name]) for name in part):  # type: ignore[arg-type]  # set above where there is a cycle
-                    return
-        except _Over as over:
-            self.budget.needs[name] = over.need
-            if not cyclic:
-                self._refuse(name, over.need)
+                self.budget.grids[name] = finest
+                self.budget.bounds[name] = np.zeros((), np.int64)
+                self._set_state(name, finest)
+        if self._settles(part, cyclic):
+            return
         for name in part:
             if name not in self.spiking:  # which puts out 0 or 1 whatever it receives
                 self.budget.bounds.pop(name, None)
-        if cyclic:
-            names = ", ".join(part)
-            self.budget.breaches.append(
-                Breach(
-                    f"cycle through {names}",
-                    "a bound that grows at every turn",
-                    "on a cycle of fixed-point numbers a unit, whose state saturates, or weights that die out",
-                    f"Put a Unit on the cycle, or scale {names} down.",
-                )
-            )
+
+    def _settles(self, part: tuple[str, ...], cyclic: bool) -> bool:
+        """Whether the bounds of a part are found within the budget; what is not is put down as a breach."""
+        inner = [e for name in part for e in self.graph.incoming[name] if e.source in part]
+        fed_back = [edge for edge in inner if not isinstance(self.graph.nodes[edge.source], Unit)]
+        loops = any(edge.source == edge.target for edge in fed_back)
+        grows = cyclic and (loops or len(strongly_connected(part, fed_back)) < len(part))
+        try:
+            for _ in range(max(LEAST_ROUNDS, min(ROUNDS + len(part), MOST_VISITS // len(part))) if cyclic else 1):
+                before = {name: self.budget.bounds.get(name, 0) for name in part}
+                for name in part:
+                    self.budget.bounds[name] = self._bound(name)
+                if not cyclic or all(np.array_equal(before[name], self.budget.bounds[name]) for name in part):
+                    return True
+        except _Over as over:
+            self.budget.needs[name] = over.need
+            if not grows:
+                self._refuse(name, over.need)
+                return False
+        names = ", ".join(part[:SHOWN]) + (f" and {len(part) - SHOWN} more" if len(part) > SHOWN else "")
+        needed = "on a cycle of fixed-point numbers a unit, whose state saturates, or weights that die out"
+        remedy = "Put a Unit on the cycle, or scale the weights on it down."
+        self.budget.breaches.append(
+            Breach(f"cycle through {names}", "a bound that grows at every turn", needed, remedy)
+        )
+        return False
 
     def _refuse(self, name: str, need: Need) -> None:
         needed = f"at most 2^53 = {STEPS['float64']:,}, up to which every sum is exact in float64"
@@ -210,7 +225,7 @@ class _Derivation:
         for name, bits in finer.items():
             self.budget.breaches.append(
                 Breach(
-                    f"node {name} on the cycle through {', '.join(part)}",
+                    f"node {name} on the cycle through {', '.join(part[:SHOWN])}",
                     f"a grid finer by {bits} bits at every turn",
                     "0 bits: fraction_bits 0, or a window of one value, or a spiking unit on the cycle",
                     f"Take fraction_bits={{{name!r}: 0}} (weights that are integers), or a Step unit on the cycle.",
@@ -234,12 +249,15 @@ class _Derivation:
         bits = self._received_grid(name) + self._refines(node, name)
         if isinstance(node, Unit):
             bits = max(bits, int(self.numbers.bits_of(name)))
+            self._set_state(name, bits)
+        if name not in self.spiking:
+            found.grids[name] = bits
+
+    def _set_state(self, name: str, bits: int) -> None:
+        if isinstance(self.graph.nodes[name], Unit):
             most = 2 ** (self.numbers.state_bits - 1)
             step = math.ldexp(1.0, -bits) if bits <= FINEST["float64"] else 0.0
-            found.states[name] = StateGrid(bits, self.numbers.rounding, -most * step, (most - 1) * step)
-            if node.spiking:
-                return
-        found.grids[name] = bits
+            self.budget.states[name] = StateGrid(bits, self.numbers.rounding, -most * step, (most - 1) * step)
 
     def _bound(self, name: str) -> Array:
         """The largest magnitude of a node's output in steps, its need noted; ``_Over`` beyond float64."""

@@ -68,7 +68,14 @@ def restore(document: Any, arrays: Mapping[str, Array]) -> Graph:
     for key, array in arrays.items():
         _demand(array.dtype == numbers.dtype, f"array {key} is {array.dtype}, the numbers are {numbers.name}")
     edges = [_edge(entry) for entry in document["edges"]]
-    return Graph(nodes, edges, numbers=numbers, metadata=document["metadata"])
+    graph = Graph(nodes, edges, numbers=numbers, metadata=document["metadata"])
+    for name, node in nodes.items():
+        for field, array in node.arrays().items():
+            held = graph.nodes[name].arrays()[field]
+            _demand(
+                held.tobytes() == array.tobytes(), f"array {name}/{field} holds values that {numbers.name} would round"
+            )
+    return graph
 
 
 def describe_numbers(numbers: Numbers) -> Any:

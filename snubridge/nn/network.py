@@ -136,15 +136,16 @@ class Network(torch.nn.Module):
         dtype = NUMBERS[precision].dtype
         self.learn_decay = learn_decay
         learned = {"weight", "bias", "threshold"} | ({"decay"} if learn_decay else set())
-        self._values = torch.nn.ParameterDict(
-            {
-                f"{name.replace('.', '/')}/{field}": torch.nn.Parameter(
-                    torch.tensor(array.astype(dtype)), field in learned
-                )
-                for name, node in graph.nodes.items()
-                for field, array in node.arrays().items()
-            }
-        )
+        with np.errstate(over="ignore"):  # of a threshold that no state reaches
+            self._values = torch.nn.ParameterDict(
+                {
+                    f"{name.replace('.', '/')}/{field}": torch.nn.Parameter(
+                        torch.tensor(array.astype(dtype)), field in learned
+                    )
+                    for name, node in graph.nodes.items()
+                    for field, array in node.arrays().items()
+                }
+            )
 
     def parameter(self, node: str, name: str) -> torch.nn.Parameter:
         """The parameter ``name`` (weight, bias, decay, threshold, initial_state) of a node."""

@@ -84,6 +84,13 @@ TWIN: dict[str, Substitutions] = {
     },
     "decay on the input": {"carried + drive)": "carried + self.decay * drive)"},
     "lateral maximum over the batch": {"axis=1)": "axis=1) * 0 + y.max()"},
+    "no rounding": {"](carried / step) * step": "](carried / step) * 0 + carried"},
+    "zero for floor": {'"floor": np.floor': '"floor": np.fix'},
+    "no saturation": {"np.minimum(np.maximum(self.s, ": "np.minimum(np.maximum(self.s, 99 * "},
+    "wraps around": {
+        'np.minimum(np.maximum(self.s, self.grid["low"]), self.grid["high"])': '(self.s - self.grid["low"]) % '
+        '(self.grid["high"] - self.grid["low"] + step) + self.grid["low"]'
+    },
     "initial state 1": {'arrays[entry["initial_state"]]': "np.float64(1)"},
     "inputs one step early": {"inputs[name][t].astype": "inputs[name][min(t + 1, steps - 1)].astype"},
     "lengths do not count": {"steps < lengths)": "steps < 0 * lengths + lengths.max())"},
@@ -103,10 +110,20 @@ NENGO: dict[str, Substitutions] = {
         "    synapse = None if delay == 0": "    delay += isinstance(source, nengo.ensemble.Neurons)\n"
         "    synapse = None if delay == 0"
     },
-    "decay on the input": {"decay, threshold, s, y) + J)": "decay, threshold, s, y) + decay * J)"},
+    "decay on the input": {"carried + J)": "carried + decay * J)"},
     "initial state 1": {'"s": arrays[f"initial_state/{name}"]': '"s": 0 * arrays[f"initial_state/{name}"] + 1'},
     "inputs one step early": {"row = round(t / dt) - 1": "row = round(t / dt)"},
     "a bias does not wait": {'None, bias["delay"], dt)': "None, 0, dt)"},
+    "floor for zero": {'"zero": np.trunc': '"zero": np.floor'},
+    "the drive is rounded too": {
+        "steps = np.ldexp(carried, ": "steps = np.ldexp(carried + J, ",
+        "(g, carried + J)": "(g, carried + J * (not grid))",
+    },
+    "saturation before g": {
+        "carried + J)": 'np.clip(carried + J, grid["low"], grid["high"]) if grid else carried + J)',
+        's[...] = np.clip(s, grid["low"], grid["high"])': "pass",
+    },
+    "saturation at the same magnitude on both sides": {'grid["low"], grid["high"])': '-grid["high"], grid["high"])'},
 }
 
 

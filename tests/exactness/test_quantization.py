@@ -158,7 +158,7 @@ def test_what_is_scaled_and_what_is_not(case):
     assert {name: factor for name, factor in scales.items() if name not in one} == {
         name: factor for name, factor in fits.items() if name not in one
     }
-    unscaled = sb.quantize(graph, sb.FixedPoint(20, state_bits=30), inputs, scale=None)
+    unscaled = sb.quantize(graph, sb.FixedPoint(8, state_bits=40), inputs, scale=None)
     np.testing.assert_array_equal(sb.simulate(unscaled, inputs).spikes["two"], sb.simulate(graph, inputs).spikes["two"])
 
 

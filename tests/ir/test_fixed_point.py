@@ -256,7 +256,39 @@ def test_float32_is_taken_where_the_budget_allows_it(high, precision):
             sb.Unsupported, match=r"node w: its sums reach 18,874,368 steps .* above the 16,777,216"
         ) as no:
             wide_enough("engine", g, "float32")
-        assert "1 fraction bits fewer (3 for w" in no.value.reasons[0]
+        assert "1 fraction bit fewer (3 for w" in no.value.reasons[0]
+
+
+def test_a_file_off_its_own_grid_is_refused(tmp_path):
+    sb.save(graph(), tmp_path / "g.safetensors")
+    with safe_open(tmp_path / "g.safetensors", "numpy") as stored:
+        metadata = stored.metadata()
+    for key, value in (("w/weight", 0.3), ("u/decay", 0.8), ("w/bias", -0.0)):
+        arrays = load_file(tmp_path / "g.safetensors")
+        arrays[key] = np.full_like(arrays[key], value)
+        save_file(arrays, tmp_path / "bad.safetensors", metadata)
+        with pytest.raises(sb.BadFile, match=f"array {key} holds values that fixed_point would round"):
+            sb.load(tmp_path / "bad.safetensors")
+
+
+def test_a_long_cycle_that_only_passes_on_is_looked_at_quickly():
+    many = {f"o{i}": sb.Flatten() for i in range(3000)}
+    names = list(many)
+    chain = [E(b, a) for a, b in itertools.pairwise(names)]  # against the order of the nodes
+    nodes = {"in": sb.Input((1,), 0, 1, 0), **many, "out": sb.Output()}
+    edges = [E("in", names[-1]), *chain, E(names[0], "out")]
+    sb.validate(sb.Graph(nodes, edges, numbers=sb.FixedPoint(0)))
+    assert "a bound that grows" in breaches(
+        sb.Graph(nodes, [*edges, E(names[0], names[-1], 1)], numbers=sb.FixedPoint(0))
+    )
+
+
+def test_an_integrator_on_a_cycle_that_needs_too_much_is_over_budget_not_growing():
+    nodes = {"in": sb.Input((1,), -1, 1, 5), "u": sb.Unit(0.5, 0.0, h=sb.Identity(), reset=sb.Reset.NONE)}
+    nodes |= {"h": sb.Linear([[2.0**50]])}
+    numbers = sb.FixedPoint({"u": 2, "h": 0}, state_bits=8, decay_bits=2)
+    message = breaches(sb.Graph(nodes, [E("in", "u"), E("u", "h", 1), E("h", "u")], numbers=numbers))
+    assert message.startswith("node h: found its sums reach"), message
 
 
 def test_a_line_of_integers_that_dies_out_is_a_cycle_that_does_not_grow():

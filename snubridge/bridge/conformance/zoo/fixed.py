@@ -55,12 +55,12 @@ FIXED: tuple[Case, ...] = (
     ),
     _unit(
         "rounds_before_the_drive",
-        "-1.5 is rounded to -2 before 1 is added, and the drive is not rounded with it.",
-        HALF,
+        "-1.5 is rounded to -1 before 4 is added: 3, not the 2 that comes of 2.5.",
+        FixedPoint(0, 8, 1, "zero"),
         Unit(0.5, 9),
-        [-3, 1, 4],
+        [-3, 4, -4],
         [0, 0, 0],
-        [-3, -1, 3],
+        [-3, 3, -3],
     ),
     _unit(
         "saturates",

@@ -1,0 +1,62 @@
+"""``snubridge quantize``: what it writes and reports."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import snubridge as sb
+from snubridge.bridge.conformance.families import random_case
+from snubridge.cli.main import main
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a float network and inputs."""
+    case = random_case(4, "dyadic", precision="float32")
+    sb.save(case.graph, tmp_path / "net.safetensors")
+    np.save(tmp_path / "x.npy", case.inputs)
+    return tmp_path
+
+
+def call(place, *arguments):
+    """Exit status of quantizing the network to ``q.safetensors``."""
+    command = ["quantize", "net.safetensors", "--out", "q.safetensors", *arguments]
+    return main([str(place / part) if part.endswith((".safetensors", ".npy")) else part for part in command])
+
+
+def test_a_network_is_quantized_and_runs_exactly(place, capsys):
+    status = call(place, "--inputs", "x.npy", "--state-bits", "12", "--rounding", "zero", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert status == 0
+    graph, quantized = sb.load(place / "net.safetensors"), sb.load(place / "q.safetensors")
+    inputs = np.load(place / "x.npy")
+    expected = sb.quantize(graph, sb.FixedPoint(None, 12, rounding="zero"), inputs)
+    assert quantized == expected
+    assert quantized.metadata == expected.metadata
+    assert document["numbers"]["state_bits"] == 12
+    assert document["exact_in"] == "float32"
+    assert document["spikes"] == expected.metadata["quantized"]["spikes"]
+    options = ["--inputs", str(place / "x.npy"), "--on", "onnx,torch,pcm", "--json"]
+    assert main(["verify", str(place / "q.safetensors"), *options]) == 0
+    assert {row["rung"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"exact"}
+
+
+def test_it_says_for_people_what_changed(place, capsys):
+    assert call(place, "--inputs", "x.npy", "--scale", "none", "--fraction-bits", "3") == 0
+    out = capsys.readouterr().out
+    assert "states of 16 bits, every sum exact in float32" in out
+    assert "layer0: 0 of" in out  # parameters on a grid of eighths, decays of 0 and 1: nothing rounds
+
+
+def test_what_cannot_be_done_is_refused_in_one_line(place, capsys):
+    refusals = [
+        ((), "no low, high, fraction_bits"),
+        (("--inputs", "x.npy", "--state-bits", "1"), "state_bits: found 1"),
+    ]
+    for arguments, message in refusals:
+        assert call(place, *arguments) == 2
+        assert message in capsys.readouterr().err
+    assert not (place / "q.safetensors").exists()
