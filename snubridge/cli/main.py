@@ -24,6 +24,7 @@ from snubridge.cli import (
     export,
     import_,
     info,
+    plot,
     run,
     validate,
     verify,
@@ -39,6 +40,7 @@ VERBS: dict[str, ModuleType] = {
     "run": run,
     "verify": verify,
     "compare": compare,
+    "plot": plot,
     "backends": backends,
     "doctor": doctor,
 }

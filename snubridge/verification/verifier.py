@@ -15,13 +15,16 @@ from snubridge.bridge.lowering import lower
 from snubridge.bridge.plugins import adapter as find_adapter
 from snubridge.bridge.plugins import engine_version, plugins
 from snubridge.errors import BadInput, MissingEngine, Unsupported, shown
+from snubridge.exactness import ErrorModel
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
 from snubridge.ir.rules import validate
 from snubridge.reference.inputs import Inputs, prepare
 from snubridge.reference.interpreter import simulate
 from snubridge.reference.trace import Trace
+from snubridge.verification.certificates import Certificates
 from snubridge.verification.comparison import UnitComparison, compare
+from snubridge.verification.evidence import Evidence, digest_of
 from snubridge.verification.report import Report, Row
 from snubridge.version import __version__
 
@@ -73,6 +76,8 @@ def verify_traces(
     rows: list[Row] = []
     facts: dict[str, Mapping[str, Any]] = {}
     traces: dict[str, Trace] = {}
+    models: dict[str, ErrorModel] = {}
+    certificates = Certificates(graph, run.inputs, lengths, progress)
     for label, (name, options) in chosen.items():
         progress(label)
         adapter = None
@@ -85,7 +90,7 @@ def verify_traces(
                 raise
             rows.append(_not_run(label, adapter, error))
             continue
-        traces[label] = trace
+        traces[label], models[label] = trace, program.rounding
         rows.extend(_rows(graph, label, adapter, program, expected, traces[label]))
         facts[label] = dict(getattr(program, "facts", {}))
     spiked = any(_spikes(expected, name) for name, unit in graph.of_kind(Unit).items() if unit.spiking)
@@ -97,6 +102,8 @@ def verify_traces(
         samples=run.samples,
         versions={"snubridge": __version__, "python": platform.python_version(), "numpy": np.__version__},
         facts={label: found for label, found in facts.items() if found},
+        inputs=digest_of(run),
+        evidence=Evidence(graph, run, expected, traces, models, certificates, chosen),
     )
     return Verification(report, expected, traces)
 
