@@ -82,14 +82,16 @@ def claim(report: Report) -> Claim:
     if not spiking:
         what = f"all values on {_listed(names)} are within tolerance of the reference's; there is no spiking unit"
     says, leaves = SAYS.get(rung or "", (None, None))
+    absent = list(dict.fromkeys(row.backend for row in report.rows if not row.ran))
+    apart = f" {_listed(absent)} did not run." if absent else ""
     if report.silent and spiking:
         return Claim(
             "Equal, but silent: this proves nothing",
             f"No neuron spiked. {what[:1].upper()}{what[1:]}, but a broken engine that never spikes would look the "
-            "same. Run it on inputs that make the network spike.",
+            f"same.{apart} Run it on inputs that make the network spike.",
             "warn",
         )
-    return Claim(f"Equal: {rung or 'no rung'}", f"{what[:1].upper()}{what[1:]}.", "good", says, leaves)
+    return Claim(f"Equal: {rung or 'no rung'}", f"{what[:1].upper()}{what[1:]}.{apart}", "good", says, leaves)
 
 
 def _unequal(report: Report, names: list[str]) -> Claim:

@@ -59,8 +59,8 @@ def rasters(evidence: Evidence) -> Iterator[str]:
         shape = evidence.expected.spikes[shot.unit].shape[2:]
         layer = "" if len(shape) == 1 else f" Neurons of shape {shape}, in the order of their index."
         title = f"Unit {shot.unit}: the reference and {', '.join(shot.backends)}"
-        size = f"{int(spikes.sum()):,} spikes in {spikes.shape[1]:,} neurons"
-        count = f"Sample {shot.sample} (of {evidence.run.samples}, counted from 0), {size}."
+        size = f"{count(int(spikes.sum()), 'spike')} in {count(spikes.shape[1], 'neuron')}"
+        before = f"Sample {shot.sample} (of {evidence.run.samples}, counted from 0): {size}."
         verdict = (
             keys(
                 (AGREED, "in both"),
@@ -71,7 +71,7 @@ def rasters(evidence: Evidence) -> Iterator[str]:
             else keys((AGREED, "the same spikes in all of them" if spikes.any() else "no neuron spiked in this unit"))
         )
         yield heading(title) + verdict
-        yield both(partial(raster, evidence, shot.unit, shot.sample, shot.backends), count, layer)
+        yield both(partial(raster, evidence, shot.unit, shot.sample, shot.backends), before, layer)
     yield left_out(len(wanted), "raster")
 
 
@@ -81,11 +81,12 @@ def mismatches(evidence: Evidence, backend: str) -> Iterator[str]:
     for unit in wanted[:PICTURES]:
         apart = evidence.spikes(unit) ^ evidence.spikes(unit, backend)
         samples = int(apart.any(axis=(0, 2)).sum())
-        count = (
-            f"Where {unit} on {backend} differs: {int(apart.sum()):,} bins, in {samples:,} of {evidence.run.samples:,} "
-            "samples, which lie on top of one another here. The ring is around the first."
+        before = (
+            f"Where {unit} on {backend} differs: {count(int(apart.sum()), 'bin')}, in {samples:,} of "
+            f"{count(evidence.run.samples, 'sample')}, which lie on top of one another here. The ring is around the "
+            "first."
         )
-        yield both(partial(mismatch, evidence, unit, backend), count, "")
+        yield both(partial(mismatch, evidence, unit, backend), before, "")
     yield left_out(len(wanted), "mismatch")
 
 
@@ -103,7 +104,7 @@ def differing_calls(evidence: Evidence, backend: str) -> str:
     if not firsts:
         return ""
     (step, sample, neuron), unit = min(firsts, key=lambda found: found[0][0])
-    return f'<div class="calls">{_call(Call(evidence, unit, step, sample, neuron))}</div>'
+    return f'<div class="calls">{_call(Call(evidence, unit, step, sample, neuron, backend))}</div>'
 
 
 def closest_calls(evidence: Evidence) -> str:
@@ -138,6 +139,8 @@ def bound_keys(evidence: Evidence) -> str:
 def _call(call: Call) -> str:
     fires = "spikes" if call.spiked else "does not spike"
     told = [f"it {fires}, s \u2212 threshold = {call.margin:+.3g}."]
+    if call.backend is not None:
+        told.append(f"Red rings: {call.backend} does the opposite.")
     told += [_clearance(label, abs(call.margin), float(bound[call.step])) for label, bound in call.bounds.items()]
     text = f"<b>{escaped(f'Unit {call.place}')}</b>: {unbroken(' '.join(told))}"
     return f"<figure>{inline(draw_call(call))}<figcaption>{text}</figcaption></figure>"
@@ -173,6 +176,10 @@ def both(draw: Callable[[float], Drawn], before: str, after: str) -> str:
 def unbroken(text: str) -> str:
     """Escaped text whose numbers stay on one line."""
     return re.sub(r"[+-]?\d[\d.,]*e[+-]\d+", r'<span class="num">\g<0></span>', escaped(text))
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def heading(text: str) -> str:

@@ -49,7 +49,9 @@ def page(report: Report) -> str:
 
 def _body(report: Report) -> Iterator[str]:
     said = claim(report)
-    size = f"{_count(report.steps, 'step')}, {_count(report.samples, 'sample')}, graph {report.graph[:12]}"
+    size = (
+        f"{figures.count(report.steps, 'step')}, {figures.count(report.samples, 'sample')}, graph {report.graph[:12]}"
+    )
     yield f'<header><p class="kicker">snubridge verification report \u00b7 {escaped(size)}</p>'
     yield f"<h1>{escaped(said.title)}</h1>"
     yield f'<div class="claim {said.tone}"><p>{escaped(said.sentence)}</p></div></header>'
@@ -119,18 +121,18 @@ def _roots(rows: list[Row]) -> str:
         return ""
     header = [
         Cell("unit"),
+        Cell("kind"),
         Cell("step", "n"),
         Cell("sample", "n"),
         Cell("neuron"),
         Cell("margin", "n"),
         Cell("bound", "n"),
-        Cell("kind"),
     ]
     kinds = {True: Cell("explained", "warn"), False: Cell("bug", "bad"), None: Cell("root")}
     body = [
         [
-            Cell(root.unit), cell(root.step), cell(root.sample), Cell(str(root.neuron)), cell(root.margin),
-            cell(root.bound), kinds[root.explained],
+            Cell(root.unit), kinds[root.explained], cell(root.step), cell(root.sample), Cell(str(root.neuron)), cell(root.margin),
+            cell(root.bound),
         ]
         for root in roots
     ]  # fmt: skip
@@ -187,16 +189,20 @@ def _provenance(report: Report) -> Iterator[str]:
     pairs: list[tuple[str, Any]] = [
         ("graph", Cell(f"SHA-256 {report.graph}", "long hash")),
         ("inputs", Cell(f"SHA-256 {report.inputs}" if report.inputs else "not recorded", "long hash")),
-        ("size", f"{_count(report.steps, 'step')}, {_count(report.samples, 'sample')}"),
+        ("size", f"{figures.count(report.steps, 'step')}, {figures.count(report.samples, 'sample')}"),
     ]
     evidence = report.evidence
     if evidence is not None:
         lengths = evidence.run.lengths
         if (lengths != report.steps).any():
             pairs.append(("lengths", f"from {lengths.min()} to {lengths.max()} steps"))
-        nodes, edges = len(evidence.graph.nodes), len(evidence.graph.edges)
+        nodes = figures.count(len(evidence.graph.nodes), "node")
+        edges = figures.count(len(evidence.graph.edges), "edge")
         pairs.append(
-            ("network", f"{_count(nodes, 'node')}, {_count(edges, 'edge')}, numbers {evidence.graph.numbers.name}")
+            (
+                "network",
+                f"{nodes}, {edges}, numbers {evidence.graph.numbers.name}",
+            )
         )
         pairs += [
             (f"metadata: {key}", shown(value, 300)) for key, value in sorted(evidence.graph.metadata.items(), key=str)
@@ -234,7 +240,3 @@ def command(evidence: Evidence) -> str:
 def _option(value: Any) -> str:
     """A value as the command line reads it."""
     return value if isinstance(value, str) else json.dumps(value, default=lambda other: shown(type(other).__name__))
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"

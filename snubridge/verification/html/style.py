@@ -27,6 +27,7 @@ td.good,td.warn,td.bad{font-weight:600}
 table{border-collapse:collapse;width:100%;font-size:.875rem}
 th,td{padding:6px 10px;text-align:left;vertical-align:top;white-space:nowrap}
 th{background:var(--shade);font-weight:600}
+thead th{white-space:normal;vertical-align:bottom}
 tbody th{background:none}
 tr+tr>*{border-top:1px solid var(--rule)}
 .n{text-align:right;font-variant-numeric:tabular-nums}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from snubridge.verification.markup import escaped
@@ -35,6 +35,8 @@ LABELS: Mapping[str, str] = {
 """The order of the columns, and their names; a field that is not here follows under its own."""
 ELSEWHERE = frozenset({"kind", "reason", "shown"})
 """Fields that are told in words, not in a column."""
+SPLIT = frozenset({"roots", "explained", "bugs", "consequences"})
+"""Shown where something differs."""
 ALWAYS = frozenset({"backend", "engine", "version", "precision", "unit", "verdict", "rung", "compared", "differing"})
 TONES: Mapping[str, str] = {"equal": "good", "explained": "warn", "unequal": "bad", "bug": "bad"}
 
@@ -101,11 +103,16 @@ def rows_table(report: Report) -> str:
         return ""
     names = [field.name for field in fields(rows[0]) if field.name not in ELSEWHERE]
     ordered = [name for name in LABELS if name in names] + [name for name in names if name not in LABELS]
-    shown = [name for name in ordered if name in ALWAYS or any(_says(getattr(row, name)) for row in rows)]
-    body = [[_field(row, name) for name in shown] for row in rows]
     differs = any(row.differing for row in rows)
+    always = ALWAYS | SPLIT if differs else ALWAYS
+    shown = [name for name in ordered if name in always or any(_says(getattr(row, name)) for row in rows)]
+    body = [[_field(row, name) for name in shown] for row in rows]
     labels = LABELS if differs else {**LABELS, "margin": "closest margin", "bound": "bound there"}
     numeric = [any("n" in line[column].kind.split() for line in body) for column in range(len(shown))]
+    body = [
+        [replace(part, kind=part.kind or "n" * right) for part, right in zip(line, numeric, strict=True)]
+        for line in body
+    ]
     header = [
         Cell(labels.get(name, name.replace("_", " ")), "n" * right) for name, right in zip(shown, numeric, strict=True)
     ]
@@ -113,7 +120,7 @@ def rows_table(report: Report) -> str:
 
 
 def _says(value: Any) -> bool:
-    return value is not None and value != 0 and value != ()
+    return value is not None and value != () and (isinstance(value, float) or value != 0)
 
 
 def _field(row: Row, name: str) -> Cell:

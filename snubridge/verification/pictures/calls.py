@@ -15,7 +15,7 @@ from snubridge.exactness import Certificate
 from snubridge.ir.numbers import Array
 from snubridge.verification.evidence import Evidence
 from snubridge.verification.pictures.axes import Panel, corners, level, power, step_axis, ticks, upright, value_axis
-from snubridge.verification.pictures.figure import AGREED, BOUNDS, Area, Dots, Figure, Line, Mark, Words
+from snubridge.verification.pictures.figure import AGREED, BOUNDS, EXTRA, Area, Dots, Figure, Line, Mark, Words
 
 AROUND = 12
 """Steps shown before and after a call."""
@@ -25,13 +25,17 @@ ROOM = 96.0
 
 @dataclass(frozen=True)
 class Call:
-    """One decision of the reference: its place (``neuron`` counts through all axes), and what rounding may do."""
+    """One decision of the reference: its place (``neuron`` counts through all axes), and what rounding may do.
+
+    ``backend``  one that differs here: its spikes are compared, and only its bounds are shown
+    """
 
     evidence: Evidence
     unit: str
     step: int
     sample: int
     neuron: int
+    backend: str | None = None
 
     @property
     def margin(self) -> float:
@@ -62,19 +66,20 @@ class Call:
     def bounds(self) -> Mapping[str, Array]:
         """By label: the bound in every step, (T,)."""
         found = {}
-        for label, certificate in labelled(self.evidence).items():
+        for label, certificate in labelled(self.evidence, self.backend).items():
             if isinstance(certificate, Certificate) and self.unit in certificate.bounds:
                 bounds = certificate.bounds[self.unit]
                 found[label] = bounds.reshape(*bounds.shape[:2], -1)[:, self.sample, self.neuron]
         return found
 
 
-def labelled(evidence: Evidence) -> dict[str, Certificate | str]:
-    """The certificates, by the precision and, where that is not enough, the backends."""
+def labelled(evidence: Evidence, backend: str | None = None) -> dict[str, Certificate | str]:
+    """The certificates, or a backend's, by the precision and, where that is not enough, the backends."""
     precisions = [model.precision for model in evidence.bounds]
     return {
         model.precision if precisions.count(model.precision) == 1 else f"{model.precision} ({', '.join(names)})": found
         for model, (names, found) in evidence.bounds.items()
+        if backend in (None, *names)
     }
 
 
@@ -144,6 +149,9 @@ def _states(call: Call, window: slice, panel: Panel, x: Array) -> Iterator[Mark]
     for hollow, chosen in ((True, ~spiked), (False, spiked)):
         if chosen.any():
             yield Dots(line[chosen], AGREED, 3.2, hollow=hollow)
+    if call.backend is not None:
+        found = call.evidence.spikes(call.unit, call.backend)[window, call.sample, call.neuron]
+        yield Dots(line[found != spiked], EXTRA, 6.5, hollow=True, halo=True)
     yield Words(panel.right - 4, y - 5, "threshold", "ink", 10, "end", halo=True)
 
 

@@ -10,8 +10,20 @@ from numpy.typing import NDArray
 
 from snubridge.errors import BadInput
 from snubridge.verification.evidence import Evidence
-from snubridge.verification.pictures.axes import Panel, neuron_axis, step_axis
-from snubridge.verification.pictures.figure import AGREED, EXTRA, MISSING, Dots, Figure, Mark, Pixels, Rgba, Words
+from snubridge.verification.pictures.axes import Panel, corners, neuron_axis, step_axis
+from snubridge.verification.pictures.figure import (
+    AGREED,
+    EXTRA,
+    MISSING,
+    Area,
+    Dots,
+    Figure,
+    Line,
+    Mark,
+    Pixels,
+    Rgba,
+    Words,
+)
 
 Bins = NDArray[np.bool_]
 
@@ -21,8 +33,8 @@ LEFT, TOP, BELOW = 46.0, 26.0, 38.0
 TALLEST = 420
 LARGEST = 14, 12
 """The most pixels of a cell: across and up."""
-RINGED = 40
-"""Differing cells that get a ring; the others only their color."""
+RINGED = 20
+"""If no more bins differ, each has a ring; else only the first."""
 SHADES = 12
 
 
@@ -186,14 +198,14 @@ def _opaque(color: str) -> Rgba:
 
 
 def _rings(blocks: Blocks, apart: Bins) -> list[Mark]:
-    """A ring around differing cells, up to ``RINGED``, and words at the first."""
+    """A ring around differing cells if they are few, and words at the first."""
     places = np.argwhere(apart)
     if not len(places):
         return []
-    spots = list(dict.fromkeys(blocks.middle(*place) for place in places[:RINGED].tolist()))
-    rings = Dots(np.array(spots), EXTRA, max(6.0, 0.8 * max(blocks.cell)), hollow=True, halo=True)
     step, neuron = places[0].tolist()
-    return [rings, *_flag(blocks, step, neuron, f"first: step {step}, neuron {neuron}")]
+    spots = list(dict.fromkeys(blocks.middle(*place) for place in places[1:].tolist()))
+    rings = [Dots(np.array(spots), EXTRA, max(6.0, 0.8 * max(blocks.cell)), hollow=True, halo=True)]
+    return [*rings * (0 < len(spots) <= RINGED), *_flag(blocks, step, neuron, f"first: step {step}, neuron {neuron}")]
 
 
 def _flag(blocks: Blocks, step: int, neuron: int, text: str) -> list[Mark]:
@@ -201,8 +213,12 @@ def _flag(blocks: Blocks, step: int, neuron: int, text: str) -> list[Mark]:
     x, y = blocks.middle(step, neuron)
     panel = blocks.panel()
     radius = max(8.0, 0.8 * max(blocks.cell) + 2)
-    right = x + radius + 7 * len(text) < max(panel.right, NARROW) or x < LEFT + 60
-    beside = x + radius + 5 if right else x - radius - 5
-    above = max(y + 4, panel.top + 11)
+    right = x + radius + 18 + 6.9 * len(text) < max(panel.right, NARROW) or x < LEFT + 60
+    wide, side = 6.9 * len(text) + 12, 1 if right else -1
+    near = x + side * (radius + 6)
+    middle = min(max(y, panel.top + 10), panel.bottom - 10)
+    left, end = sorted((near, near + side * wide))
+    plate = corners(left, middle - 10, end, middle + 10, closed=True)
     ring = Dots(np.array([(x, y)]), "ink", radius, hollow=True, halo=True)
-    return [ring, Words(beside, above, text, "ink", 12, "start" if right else "end", bold=True, halo=True)]
+    words = Words((left + end) / 2, middle + 4, text, "ink", 12, "middle", bold=True)
+    return [ring, Area(plate, "paper", 0.93), Line(plate, "muted"), words]
