@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -54,6 +54,10 @@ class Evidence:
         trace = self.expected if backend is None else self.traces[backend]
         spikes = trace.spikes[unit].reshape(self.run.steps, self.run.samples, -1) != 0
         return np.asarray(spikes & self.alive[..., None])
+
+    def agree(self, one: str, other: str, units: Sequence[str]) -> bool:
+        """Whether two backends spike alike in these units."""
+        return all(np.array_equal(self.spikes(unit, one), self.spikes(unit, other)) for unit in units)
 
     def margins(self, unit: str) -> Array:
         """The reference's s - threshold: (T, B, neurons)."""

@@ -34,20 +34,18 @@ class Shot:
 
 
 def shots(evidence: Evidence) -> list[Shot]:
-    """For each unit a raster for the backends that equal the reference, and one for each that differs; these first."""
+    """For each unit a raster for the backends that equal the reference, and one for others that agree; these first."""
     found = []
     for unit in evidence.spiking:
-        truth = evidence.spikes(unit)
-        agree = []
+        groups: dict[str, list[str]] = {}
         for backend in evidence.traces:
-            first = first_difference(evidence, unit, backend)
-            if first is None:
-                agree.append(backend)
-            else:
-                found.append(Shot(unit, first[1], (backend,), differs=True))
-        if agree:
-            lively = truth.reshape(*truth.shape[:2], -1).any(axis=(0, 2))
-            found.append(Shot(unit, int(lively.argmax()), tuple(agree), differs=False))
+            same = next((first for first in groups if evidence.agree(first, backend, [unit])), backend)
+            groups.setdefault(same, []).append(backend)
+        for leader, backends in groups.items():
+            first = first_difference(evidence, unit, leader)
+            lively = evidence.spikes(unit).any(axis=(0, 2))  # a sample that shows something
+            sample = int(lively.argmax()) if first is None else first[1]
+            found.append(Shot(unit, sample, tuple(backends), differs=first is not None))
     return sorted(found, key=lambda shot: not shot.differs)
 
 
@@ -58,14 +56,15 @@ def rasters(evidence: Evidence) -> Iterator[str]:
         spikes = evidence.spikes(shot.unit)[:, shot.sample]
         shape = evidence.expected.spikes[shot.unit].shape[2:]
         layer = "" if len(shape) == 1 else f" Neurons of shape {shape}, in the order of their index."
-        title = f"Unit {shot.unit}: the reference and {', '.join(shot.backends)}"
+        who = ", ".join(shot.backends)
+        title = f"Unit {shot.unit}: the reference and {who}"
         size = f"{count(int(spikes.sum()), 'spike')} in {count(spikes.shape[1], 'neuron')}"
         before = f"Sample {shot.sample} (of {evidence.run.samples}, counted from 0): {size}."
         verdict = (
             keys(
                 (AGREED, "in both"),
-                (MISSING, f"missing on {shot.backends[0]}"),
-                (EXTRA, f"extra on {shot.backends[0]}"),
+                (MISSING, f"missing on {who}"),
+                (EXTRA, f"extra on {who}"),
             )
             if shot.differs
             else keys((AGREED, "the same spikes in all of them" if spikes.any() else "no neuron spiked in this unit"))

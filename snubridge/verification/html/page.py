@@ -83,13 +83,20 @@ def _differences(report: Report) -> Iterator[str]:
     if not backends:
         return
     yield "<h2>Differences</h2>"
+    drawn: list[str] = []
     for backend in backends:
         rows = [row for row in report.rows if row.backend == backend and row.differing]
         yield figures.heading(backend)
         yield from (f"<p>{figures.unbroken(sentence)}</p>" for sentence in _told(report, backend, rows))
         yield _roots(rows)
         evidence = report.evidence
-        if evidence is not None and backend in evidence.traces:
+        if evidence is None or backend not in evidence.traces:
+            continue
+        twin = next((other for other in drawn if evidence.agree(other, backend, evidence.spiking)), None)
+        if twin is not None:
+            yield f'<p class="note">It spikes like {escaped(twin)}, every step: the pictures are above.</p>'
+        else:
+            drawn.append(backend)
             yield from figures.mismatches(evidence, backend)
             yield figures.differing_calls(evidence, backend)
 
@@ -131,11 +138,16 @@ def _roots(rows: list[Row]) -> str:
     kinds = {True: Cell("explained", "warn"), False: Cell("bug", "bad"), None: Cell("root")}
     body = [
         [
-            Cell(root.unit), kinds[root.explained], cell(root.step), cell(root.sample), Cell(str(root.neuron)), cell(root.margin),
+            Cell(root.unit),
+            kinds[root.explained],
+            cell(root.step),
+            cell(root.sample),
+            Cell(str(root.neuron)),
+            cell(root.margin),
             cell(root.bound),
         ]
         for root in roots
-    ]  # fmt: skip
+    ]
     return table("Roots of the differences", header, body)
 
 

@@ -48,11 +48,12 @@ class Cell:
     text: str
     kind: str = ""
     whole: str | None = None
+    span: int = 1
 
     def markup(self, tag: str = "td") -> str:
         kind = f' class="{self.kind}"' if self.kind else ""
         whole = "" if self.whole is None else f' title="{escaped(self.whole)}"'
-        scope = ' scope="row"' if tag == "th" else ""
+        scope = ' scope="row"' if tag == "th" else f' colspan="{self.span}"' if self.span > 1 else ""
         return f"<{tag}{scope}{kind}{whole}>{escaped(self.text)}</{tag}>"
 
 
@@ -81,7 +82,7 @@ def place(found: Any) -> str:
     return f"step {found.step:,}, sample {found.sample:,}, neuron {found.neuron}"
 
 
-def table(caption: str, header: Sequence[Cell], body: Iterable[Sequence[Cell]], kind: str = "") -> str:
+def table(caption: str, header: Sequence[Cell], body: Iterable[Sequence[Cell]], kind: str = "", big: str = "") -> str:
     """A table in a box of its own that scrolls; the first cell of each row is its head."""
     named = f' class="{kind}"' if kind else ""
     heads = "".join(
@@ -91,7 +92,7 @@ def table(caption: str, header: Sequence[Cell], body: Iterable[Sequence[Cell]], 
     rows = "".join(f"<tr>{row[0].markup('th')}{''.join(c.markup() for c in row[1:])}</tr>" for row in body)
     top = f"<thead><tr>{heads}</tr></thead>" if header else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(caption)}">'
+        f'<div class="scroll{big}" tabindex="0" role="region" aria-label="{escaped(caption)}">'
         f"<table{named}>{top}<tbody>{rows}</tbody></table></div>"
     )
 
@@ -116,7 +117,7 @@ def rows_table(report: Report) -> str:
     header = [
         Cell(labels.get(name, name.replace("_", " ")), "n" * right) for name, right in zip(shown, numeric, strict=True)
     ]
-    return table("Backends and units", header, body)
+    return table("Backends and units", header, body, big=" big")
 
 
 def _says(value: Any) -> bool:
@@ -156,9 +157,8 @@ def certificates_table(certificates: Mapping[str, Mapping[str, Any]]) -> str:
     for names, found in certificates.items():
         model = _model(found["model"])
         if found.get("reason"):
-            body.append(
-                [Cell(names, "long"), Cell(model), *[Cell("\u2013", "n")] * 5, Cell(f"none: {found['reason']}", "long")]
-            )
+            why = Cell(f"none: {found['reason']}", "long", span=6)
+            body.append([Cell(names, "long"), Cell(model), why])
             continue
         shares = [Cell(share(found[name]), "n", repr(found[name])) for name in ("certified", "conditional")]
         counts = cell(found["decisions"]), cell(found["open"])

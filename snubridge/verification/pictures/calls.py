@@ -135,7 +135,7 @@ def _states(call: Call, window: slice, panel: Panel, x: Array) -> Iterator[Mark]
     places = [(float(at(value)), f"{value:.3g}") for value in (float(s.min()), float(s.max()))]
     y = float(at(threshold))
     yield from value_axis(panel, [place for place in places if abs(place[0] - y) > 12])
-    yield Words(panel.left, panel.top - 7, "state s", anchor="middle")
+    yield Words(4, panel.top - 7, "state s; dashed: the threshold")
     yield Words(panel.left - 5, y + 4, f"{threshold:.3g}", "ink", 10, "end", bold=True)
     if call.bounds:
         widest = np.max([bound[window] for bound in call.bounds.values()], axis=0)
@@ -152,7 +152,6 @@ def _states(call: Call, window: slice, panel: Panel, x: Array) -> Iterator[Mark]
     if call.backend is not None:
         found = call.evidence.spikes(call.unit, call.backend)[window, call.sample, call.neuron]
         yield Dots(line[found != spiked], EXTRA, 6.5, hollow=True, halo=True)
-    yield Words(panel.right - 4, y - 5, "threshold", "ink", 10, "end", halo=True)
 
 
 def _distances(call: Call, window: slice, panel: Panel, x: Array) -> Iterator[Mark]:

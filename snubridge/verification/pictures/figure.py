@@ -76,7 +76,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Pixels:
-    """An image: ``indices`` (rows, columns) into ``colors``, the top row first."""
+    """An image: ``indices`` (rows, columns) into ``colors``, the top row first; ``smooth``: its cells are no pixels."""
 
     x: float
     y: float
@@ -84,6 +84,7 @@ class Pixels:
     height: float
     indices: NDArray[np.uint8]
     colors: tuple[Rgba, ...]
+    smooth: bool = False
 
 
 Mark = Line | Area | Dots | Words | Pixels

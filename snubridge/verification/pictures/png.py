@@ -44,7 +44,7 @@ def _draw(axes: Axes, mark: Mark, order: int) -> None:
     if isinstance(mark, Pixels):
         rgba = np.array(mark.colors, dtype=np.uint8)[mark.indices]
         extent = (mark.x, mark.x + mark.width, mark.y + mark.height, mark.y)
-        axes.imshow(rgba, extent=extent, aspect="auto", interpolation="nearest", zorder=order)
+        axes.imshow(rgba, extent=extent, aspect="auto", interpolation="antialiased", zorder=order)
         return
     color = PALETTE.get(mark.color, mark.color)
     if isinstance(mark, Line):

@@ -33,6 +33,8 @@ LEFT, TOP, BELOW = 46.0, 26.0, 38.0
 TALLEST = 420
 LARGEST = 14, 12
 """The most pixels of a cell: across and up."""
+GAP = 4
+"""From this many pixels on, cells are apart by one."""
 RINGED = 20
 """If no more bins differ, each has a ring; else only the first."""
 SHADES = 12
@@ -54,16 +56,16 @@ class Blocks:
     neurons: int
     across: int
     up: int
-    cell: tuple[int, int]
+    cell: tuple[float, int]
 
     @classmethod
     def fit(cls, steps: int, neurons: int, width: float) -> Blocks:
-        """The finest cells of whole pixels that fit."""
+        """The finest cells that fit: a pixel or more, whole pixels where they are large."""
         room = int(width - LEFT - 8)
         across, up = -(-steps // room), -(-neurons // TALLEST)
         columns, rows = -(-steps // across), -(-neurons // up)
-        cell = min(room // columns, LARGEST[0]), max(min(TALLEST // rows, LARGEST[1]), 1)
-        return cls(steps, neurons, across, up, (cell[0], min(cell[1], 2 * cell[0] + 2)))
+        wide = min(room // columns, LARGEST[0]) if room // columns >= GAP else room / columns
+        return cls(steps, neurons, across, up, (wide, max(min(TALLEST // rows, LARGEST[1], int(2 * wide) + 2), 1)))
 
     @property
     def whole(self) -> bool:
@@ -91,13 +93,14 @@ class Blocks:
     def pixels(self, indices: NDArray[np.uint8], colors: tuple[Rgba, ...]) -> Pixels:
         """The image, with a gap between cells where they are large enough."""
         across, up = self.cell
-        image = indices.repeat(up, axis=0).repeat(across, axis=1)
-        if across >= 4:
-            image[:, across - 1 :: across] = 0
-        if up >= 4:
+        image = indices.repeat(up, axis=0)
+        if up >= GAP:
             image[up - 1 :: up] = 0
+        if across >= GAP:
+            image = image.repeat(int(across), axis=1)
+            image[:, int(across) - 1 :: int(across)] = 0
         panel = self.panel()
-        return Pixels(panel.left, panel.top, panel.width, panel.height, image, colors)
+        return Pixels(panel.left, panel.top, panel.width, panel.height, image, colors, smooth=across < GAP)
 
     def axes(self) -> list[Mark]:
         """The frame; a tick stands where its bin's cell is."""
@@ -135,7 +138,8 @@ def raster(evidence: Evidence, unit: str, sample: int, backends: Sequence[str], 
     verdict = "" if not backends else f": {differing:,} bins differ" if differing else ": the same spikes"
     about = f"Spikes of unit {unit}, sample {sample}, of {who}{verdict}"
     marks = [*blocks.axes(), blocks.pixels(indices, colors), *_rings(blocks, truth ^ found)]
-    shade = "the fuller the color, the more of its bins spike; where any bin differs, it has that color."
+    shade = "the fuller the color, the more of its bins spike"
+    shade += "; where any bin differs, it has that color." if differing else "."
     return Drawn(_figure(blocks, width, about, marks), blocks.said("", shade).strip())
 
 

@@ -78,10 +78,11 @@ def _words(mark: Words, color: Color) -> str:
 
 
 def _pixels(mark: Pixels, color: Color) -> str:
+    sharp = "" if mark.smooth else ' style="image-rendering:pixelated"'
     data = base64.b64encode(png(mark)).decode()
     return (
         f'<image x="{_n(mark.x)}" y="{_n(mark.y)}" width="{_n(mark.width)}" height="{_n(mark.height)}"'
-        f' preserveAspectRatio="none" style="image-rendering:pixelated" href="data:image/png;base64,{data}"/>'
+        f' preserveAspectRatio="none"{sharp} href="data:image/png;base64,{data}"/>'
     )
 
 
