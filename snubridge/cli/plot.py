@@ -25,8 +25,8 @@ from snubridge.reference.inputs import prepare
 from snubridge.reference.interpreter import simulate
 from snubridge.verification.certificates import Certificates
 from snubridge.verification.evidence import Evidence
-from snubridge.verification.pictures.calls import closest, draw_call, draw_margins
-from snubridge.verification.pictures.figure import Figure, grid, titled
+from snubridge.verification.pictures.calls import bound_colors, closest, draw_call, draw_margins
+from snubridge.verification.pictures.figure import COLOR_NAMES, Figure, grid, labeled, titled
 from snubridge.verification.pictures.png import to_png
 from snubridge.verification.pictures.rasters import WIDE, first_difference, mismatch, raster
 from snubridge.verification.pictures.svg import document
@@ -125,12 +125,12 @@ def _raster(asked: Asked) -> tuple[Figure, list[str]]:
     """One below the other: each backend with the reference; or the reference alone."""
     evidence = asked.evidence
     figures, caption = [], []
+    firsts = [first for name in evidence.traces if (first := first_difference(evidence, asked.unit, name)) is not None]
+    sample = asked.sample if asked.sample is not None else min(firsts, default=(0, 0, 0))[1]
     for backend in evidence.traces or [None]:
         named = [] if backend is None else [backend]
-        first = first_difference(evidence, asked.unit, backend) if backend is not None else None
-        sample = asked.sample if asked.sample is not None else first[1] if first is not None else 0
         drawn = raster(evidence, asked.unit, sample, named, WIDE)
-        figures.append(drawn.figure)
+        figures.append(labeled(drawn.figure, f"reference and {backend}" if backend else "reference"))
         caption.append(f"{drawn.figure.about}.")
     colors = "Blue: spikes in both. Ochre: missing. Red: extra. " if evidence.traces else ""
     return grid(figures, 1, " ".join(caption), gap=24), [*caption, f"{colors}{drawn.scale}"]
@@ -139,7 +139,8 @@ def _raster(asked: Asked) -> tuple[Figure, list[str]]:
 def _mismatch(asked: Asked) -> tuple[Figure, list[str]]:
     drawn = [mismatch(asked.evidence, asked.unit, backend, WIDE) for backend in asked.evidence.traces]
     caption = [f"{part.figure.about}. {part.scale}" for part in drawn]
-    return grid([part.figure for part in drawn], 1, " ".join(caption), gap=24), caption
+    parts = [labeled(part.figure, backend) for part, backend in zip(drawn, asked.evidence.traces, strict=True)]
+    return grid(parts, 1, " ".join(caption), gap=24), caption
 
 
 def _margins(asked: Asked) -> tuple[Figure, list[str]]:
@@ -149,10 +150,15 @@ def _margins(asked: Asked) -> tuple[Figure, list[str]]:
 
 def _states(asked: Asked) -> tuple[Figure, list[str]]:
     calls = closest(asked.evidence, [asked.unit], CALLS)
-    caption = [f"{call.place}: s \u2212 threshold = {call.margin:+.3g}" for call in calls]
-    figure = grid([draw_call(call) for call in calls], COLUMNS, f"The closest calls of unit {asked.unit}")
-    legend = "Filled: it spikes. The areas below the lower lines are the bounds: how far rounding may move the state."
-    return figure, [*caption, legend]
+    parts = [
+        labeled(draw_call(call), f"neuron {call.index}, sample {call.sample}, step {call.step}: {call.margin:+.3g}")
+        for call in calls
+    ]
+    where = "; ".join(f"neuron {call.index}, sample {call.sample}, step {call.step}" for call in calls)
+    bounds = ", ".join(f"{COLOR_NAMES[color]} for {label}" for label, color in bound_colors(asked.evidence).items())
+    legend = "Above each: s \u2212 threshold at the marked step. Filled: it spikes."
+    below = f"Below: how far rounding may move the state, {bounds}." if bounds else "No bound could be computed."
+    return grid(parts, COLUMNS, f"The closest calls of unit {asked.unit}: {where}"), [legend, below]
 
 
 DRAWN: Mapping[str, Callable[[Asked], tuple[Figure, list[str]]]] = {

@@ -9,12 +9,11 @@ from functools import partial
 
 import numpy as np
 
-from snubridge.exactness import Certificate
 from snubridge.verification.evidence import Evidence
 from snubridge.verification.html.tables import number
 from snubridge.verification.markup import escaped
-from snubridge.verification.pictures.calls import Call, closest, draw_call, draw_margins, labelled
-from snubridge.verification.pictures.figure import AGREED, BOUNDS, EXTRA, MISSING
+from snubridge.verification.pictures.calls import Call, bound_colors, closest, draw_call, draw_margins
+from snubridge.verification.pictures.figure import AGREED, EXTRA, MISSING
 from snubridge.verification.pictures.rasters import NARROW, WIDE, Drawn, first_difference, mismatch, raster
 from snubridge.verification.pictures.svg import inline
 
@@ -115,7 +114,8 @@ def closest_calls(evidence: Evidence) -> str:
 def margins(evidence: Evidence) -> str:
     """All margins at a glance."""
     about = (
-        "How many decisions have which margin. Only those left of a line may be turned by rounding in its precision."
+        "How many decisions have which margin. Only those left of a line may be turned by rounding in its precision; "
+        "what depends on one that is turned may follow."
     )
     text = f"<figcaption>{escaped(about)}</figcaption>"
     drawn = "".join(
@@ -127,11 +127,7 @@ def margins(evidence: Evidence) -> str:
 
 def bound_keys(evidence: Evidence) -> str:
     """Which color stands for which bound."""
-    colored = [
-        (BOUNDS[index % len(BOUNDS)], f"bound for {label}")
-        for index, (label, found) in enumerate(labelled(evidence).items())
-        if isinstance(found, Certificate)
-    ]
+    colored = [(color, f"bound for {label}") for label, color in bound_colors(evidence).items()]
     return keys((AGREED, "state; filled: it spikes"), *colored)
 
 

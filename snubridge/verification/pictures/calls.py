@@ -73,6 +73,12 @@ class Call:
         return found
 
 
+def bound_colors(evidence: Evidence) -> dict[str, str]:
+    """A color for the bound of each label."""
+    labels = [label for label, found in labelled(evidence).items() if isinstance(found, Certificate)]
+    return {label: BOUNDS[index % len(BOUNDS)] for index, label in enumerate(labels)}
+
+
 def labelled(evidence: Evidence, backend: str | None = None) -> dict[str, Certificate | str]:
     """The certificates, or a backend's, by the precision and, where that is not enough, the backends."""
     precisions = [model.precision for model in evidence.bounds]
@@ -138,11 +144,13 @@ def _states(call: Call, window: slice, panel: Panel, x: Array) -> Iterator[Mark]
     yield Words(4, panel.top - 7, "state s; dashed: the threshold")
     yield Words(panel.left - 5, y + 4, f"{threshold:.3g}", "ink", 10, "end", bold=True)
     if call.bounds:
-        widest = np.max([bound[window] for bound in call.bounds.values()], axis=0)
-        edge = np.clip(np.minimum(widest, high - low), 0, high - low)
+        label = max(call.bounds, key=lambda name: float(call.bounds[name][call.step]))
+        edge = np.minimum(call.bounds[label][window], high - low)
         upper = np.clip(at(threshold + edge), panel.top, panel.bottom)
         lower = np.clip(at(threshold - edge), panel.top, panel.bottom)
-        yield Area(np.stack([np.r_[x, x[::-1]], np.r_[upper, lower[::-1]]], axis=-1), BOUNDS[0], 0.35)
+        yield Area(
+            np.stack([np.r_[x, x[::-1]], np.r_[upper, lower[::-1]]], axis=-1), bound_colors(call.evidence)[label], 0.35
+        )
     yield level(panel, y, "ink", dashed=True)
     line = np.stack([x, at(s)], axis=-1)
     yield Line(line, AGREED, 1.6)
@@ -161,11 +169,11 @@ def _distances(call: Call, window: slice, panel: Panel, x: Array) -> Iterator[Ma
     scale = Decades.of([gaps, *bounds.values()], panel.top, panel.bottom, reverse=True)
     yield from value_axis(panel, scale.labels(2 if panel.height < 60 else 4))
     yield Words(4, panel.top - 7, "|s \u2212 threshold|, and the bound")
-    for index, bound in enumerate(bounds.values()):
+    for label, bound in bounds.items():
         half = (x[1] - x[0]) / 2 if len(x) > 1 else panel.width / 2
         edges = np.stack([x - half, x + half], axis=-1).ravel()
         tops = scale.at(bound).repeat(2)
-        color = BOUNDS[index % len(BOUNDS)]
+        color = bound_colors(call.evidence)[label]
         if (bound > 0).any():
             around = np.stack([np.r_[edges, edges[::-1]], np.r_[tops, np.full(len(tops), panel.bottom)]], axis=-1)
             yield Area(around, color, 0.28)
@@ -246,7 +254,7 @@ def draw_margins(evidence: Evidence, units: Sequence[str], width: float) -> Figu
     marks.append(Words(panel.left + panel.width / 2, panel.bottom + 34, "|s \u2212 threshold|", anchor="middle"))
     marks.append(Words(4, 13, "decisions"))
     for index, (label, bound) in enumerate(largest.items()):
-        color = BOUNDS[index % len(BOUNDS)]
+        color = bound_colors(evidence)[label]
         x = float(scale.at(bound))
         y = 30 + 16.0 * index
         marks += [upright(Panel(0, y - 4, 0, panel.bottom - y + 4), x, color, width=2)]

@@ -25,6 +25,7 @@ PALETTE: Mapping[str, str] = MappingProxyType(
 AGREED, EXTRA, MISSING = "#2f81d6", "#e5484d", "#b8800b"
 BOUNDS = ("#b8800b", "#a05bd0", "#00906b", "#7d8590")
 """A color for the bound under each error model."""
+COLOR_NAMES: Mapping[str, str] = MappingProxyType(dict(zip(BOUNDS, ("ochre", "purple", "green", "gray"), strict=True)))
 
 SMALL, TEXT = 11.0, 12.5
 """Sizes of words."""
@@ -116,6 +117,13 @@ def grid(figures: Sequence[Figure], columns: int, about: str, gap: float = 16) -
             right = max(right, column * (wide + gap) + figure.width)
         top += max(figure.height for figure in row) + gap
     return Figure(right, top - gap, about, tuple(marks))
+
+
+def labeled(figure: Figure, text: str) -> Figure:
+    """A figure with one line above it that says which of several it is."""
+    high = 20.0
+    label = Words(4, 13, text, "ink", TEXT, bold=True)
+    return Figure(figure.width, figure.height + high, figure.about, (label, *figure.moved(0, high)))
 
 
 def titled(figure: Figure, title: str, caption: Sequence[str]) -> Figure:

@@ -137,7 +137,7 @@ def raster(evidence: Evidence, unit: str, sample: int, backends: Sequence[str], 
     differing = int((truth ^ found).sum())
     verdict = "" if not backends else f": {differing:,} bins differ" if differing else ": the same spikes"
     about = f"Spikes of unit {unit}, sample {sample}, of {who}{verdict}"
-    marks = [*blocks.axes(), blocks.pixels(indices, colors), *_rings(blocks, truth ^ found)]
+    marks = [*blocks.axes(), blocks.pixels(indices, colors), *_rings(blocks, truth ^ found, width)]
     shade = "the fuller the color, the more of its bins spike"
     shade += "; where any bin differs, it has that color." if differing else "."
     return Drawn(_figure(blocks, width, about, marks), blocks.said("", shade).strip())
@@ -156,7 +156,7 @@ def mismatch(evidence: Evidence, unit: str, backend: str, width: float) -> Drawn
     about = f"Unit {unit} on {backend}: {int(apart.sum()):,} bins differ"
     if apart.any():
         step, sample, neuron = (int(i) for i in np.argwhere(apart)[0])
-        marks += _flag(blocks, step, neuron, f"first: step {step}, sample {sample}, neuron {neuron}")
+        marks += _flag(blocks, step, neuron, f"first: step {step}, sample {sample}, neuron {neuron}", width)
         about += f", the first at step {step}, sample {sample}, neuron {neuron}"
     largest = int(counts.max())
     samples = evidence.run.samples
@@ -201,7 +201,7 @@ def _opaque(color: str) -> Rgba:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16), 255
 
 
-def _rings(blocks: Blocks, apart: Bins) -> list[Mark]:
+def _rings(blocks: Blocks, apart: Bins, width: float) -> list[Mark]:
     """A ring around differing cells if they are few, and words at the first."""
     places = np.argwhere(apart)
     if not len(places):
@@ -209,20 +209,30 @@ def _rings(blocks: Blocks, apart: Bins) -> list[Mark]:
     step, neuron = places[0].tolist()
     spots = list(dict.fromkeys(blocks.middle(*place) for place in places[1:].tolist()))
     rings = [Dots(np.array(spots), EXTRA, max(6.0, 0.8 * max(blocks.cell)), hollow=True, halo=True)]
-    return [*rings * (0 < len(spots) <= RINGED), *_flag(blocks, step, neuron, f"first: step {step}, neuron {neuron}")]
+    return [
+        *rings * (0 < len(spots) <= RINGED),
+        *_flag(blocks, step, neuron, f"first: step {step}, neuron {neuron}", width),
+    ]
 
 
-def _flag(blocks: Blocks, step: int, neuron: int, text: str) -> list[Mark]:
-    """A ring around a bin, with words beside it that stay inside of the panel."""
+def _flag(blocks: Blocks, step: int, neuron: int, text: str, width: float) -> list[Mark]:
+    """A ring around a bin, with words on a plate beside it, or above or below it where there is no room."""
     x, y = blocks.middle(step, neuron)
     panel = blocks.panel()
     radius = max(8.0, 0.8 * max(blocks.cell) + 2)
-    right = x + radius + 18 + 6.9 * len(text) < max(panel.right, NARROW) or x < LEFT + 60
-    wide, side = 6.9 * len(text) + 12, 1 if right else -1
-    near = x + side * (radius + 6)
-    middle = min(max(y, panel.top + 10), panel.bottom - 10)
-    left, end = sorted((near, near + side * wide))
-    plate = corners(left, middle - 10, end, middle + 10, closed=True)
+    wide = 6.9 * len(text) + 12
+    if x + radius + 6 + wide < width:
+        left, middle = x + radius + 6, y
+    elif x - radius - 6 - wide > LEFT:
+        left, middle = x - radius - 6 - wide, y
+    else:
+        away = radius + 16
+        left, middle = (
+            min(max(x - wide / 2, 2.0), width - wide - 2),
+            y + away if y - away < panel.top + 10 else y - away,
+        )
+    middle = min(max(middle, panel.top - 12), panel.bottom + 12)
+    plate = corners(left, middle - 10, left + wide, middle + 10, closed=True)
     ring = Dots(np.array([(x, y)]), "ink", radius, hollow=True, halo=True)
-    words = Words((left + end) / 2, middle + 4, text, "ink", 12, "middle", bold=True)
+    words = Words(left + wide / 2, middle + 4, text, "ink", 12, "middle", bold=True)
     return [ring, Area(plate, "paper", 0.93), Line(plate, "muted"), words]
