@@ -157,7 +157,11 @@ def _states(asked: Asked) -> tuple[Figure, list[str]]:
     where = "; ".join(f"neuron {call.index}, sample {call.sample}, step {call.step}" for call in calls)
     bounds = ", ".join(f"{COLOR_NAMES[color]} for {label}" for label, color in bound_colors(asked.evidence).items())
     legend = "Above each: s \u2212 threshold at the marked step. Filled: it spikes."
-    below = f"Below: how far rounding may move the state, {bounds}." if bounds else "No bound could be computed."
+    below = (
+        f"In the lower panels: how far rounding may move the state, {bounds}."
+        if bounds
+        else "No bound could be computed."
+    )
     return grid(parts, COLUMNS, f"The closest calls of unit {asked.unit}: {where}"), [legend, below]
 
 

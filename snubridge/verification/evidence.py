@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from snubridge.exactness import Certificate, ErrorModel
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import Array, Float32, Float64
 from snubridge.reference.inputs import Run
 from snubridge.reference.trace import Trace
 from snubridge.verification.certificates import Certificates
@@ -77,8 +77,11 @@ class Evidence:
 
     @cached_property
     def bounds(self) -> Mapping[ErrorModel, tuple[tuple[str, ...], Certificate | str]]:
-        """By error model: the backends that state it, and its certificate or why there is none."""
-        if self.certificates is None:
+        """By error model: the backends that state it, and its certificate or why there is none.
+
+        Empty where there are no certificates: none were asked for, or the graph's numbers are no floats.
+        """
+        if self.certificates is None or not isinstance(self.graph.numbers, Float32 | Float64):
             return {}
         models = dict.fromkeys(self.models.values())
         named = {model: tuple(name for name, other in self.models.items() if other == model) for model in models}

@@ -260,6 +260,33 @@ def test_without_its_runs_a_report_has_tables_and_says_what_is_missing(verificat
     assert "evidence" not in repr(verification.report)
 
 
+def test_without_certificates_the_page_says_so(verification):
+    evidence = dataclasses.replace(verification.report.evidence, certificates=None)
+    text = words(page(dataclasses.replace(verification.report, evidence=evidence)))
+    assert "No bound was computed." in text
+    assert "largest bound" not in text
+    assert "The closest calls" in text
+
+
+def test_a_format_that_may_overflow_has_no_bound_and_the_page_says_why():
+    nodes = {"in": sb.Input((1,)), "w": sb.Linear([[1e30]]), "u": sb.Unit(0.5, 1.0)}
+    graph = sb.Graph(nodes, [sb.Edge("in", "w"), sb.Edge("w", "u")])
+    report = sb.verify(graph, np.full((3, 1, 1), 1e7), ["pcm"])
+    models = {"pcm": sb.ErrorModel("float32"), "single": sb.ErrorModel("bf16")}
+    evidence = dataclasses.replace(report.evidence, models=models, graph=_scaled(graph))
+    evidence = dataclasses.replace(
+        evidence, certificates=dataclasses.replace(evidence.certificates, graph=_scaled(graph))
+    )
+    text = words(page(dataclasses.replace(report, evidence=evidence)))
+    assert "No bound for float32 (pcm): node w may overflow float32 at step 0" in text
+    assert "none: node w may overflow" in text
+
+
+def _scaled(graph):
+    """The same graph with a weight beyond float32 on these inputs."""
+    return sb.Graph({**graph.nodes, "w": sb.Linear([[3e38]])}, graph.edges)
+
+
 def test_silent_refused_missing_and_nothing_are_said_plainly():
     graph = sb.Graph({"in": sb.Input((1,)), "u": sb.Unit(0.5, 1.0)}, [sb.Edge("in", "u")])
     silent = words(page(sb.verify(graph, np.zeros((5, 1, 1)), ["torch"])))
