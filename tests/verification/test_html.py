@@ -346,3 +346,13 @@ def test_the_images_hold_the_spikes(verification):
     start = data.index(b"IDAT") + 4
     rows = np.frombuffer(zlib.decompress(data[start : data.index(b"IEND") - 8]), np.uint8)
     np.testing.assert_array_equal(rows.reshape(len(image.indices), -1)[:, 1:], image.indices)
+
+
+def test_the_lowest_rung_is_claimed_and_the_others_named(verification):
+    report = verification.report
+    higher = tuple(
+        dataclasses.replace(row, backend="other", rung="certified") for row in report.rows if row.unit != "out"
+    )
+    text = words(page(dataclasses.replace(report, rows=(*report.rows, *higher))))
+    assert "Equal: measured" in text
+    assert "How far it goes differs: certified on other; measured on torch." in text

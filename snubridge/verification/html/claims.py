@@ -91,7 +91,15 @@ def claim(report: Report) -> Claim:
             f"same.{apart} Run it on inputs that make the network spike.",
             "warn",
         )
-    return Claim(f"Equal: {rung or 'no rung'}", f"{what[:1].upper()}{what[1:]}.{apart}", "good", says, leaves)
+    held = {name: [b for b in names if name in _rungs(report, b)] for name in LADDER if name in rungs}
+    parts = "; ".join(f"{name} on {_listed(backends)}" for name, backends in held.items() if backends)
+    mixed = f" How far it goes differs: {parts}." if len(held) > 1 else ""
+    return Claim(f"Equal: {rung or 'no rung'}", f"{what[:1].upper()}{what[1:]}.{mixed}{apart}", "good", says, leaves)
+
+
+def _rungs(report: Report, backend: str) -> set[str | None]:
+    """The rungs of a backend's spikes."""
+    return {row.rung for row in report.rows if row.backend == backend and row.ran and row.kind == "spikes"}
 
 
 def _unequal(report: Report, names: list[str]) -> Claim:
