@@ -73,7 +73,7 @@ def _body(report: Report) -> Iterator[str]:
     yield from _certificates(report)
     yield from _provenance(report)
     words = "".join(f"<dt>{escaped(word)}</dt><dd>{escaped(text)}</dd>" for word, text in WORDS.items())
-    yield f"<h2>Words</h2><details><summary>What the words mean</summary><dl>{words}</dl></details>"
+    yield f"<h2>What the words mean</h2><dl>{words}</dl>"
     version = escaped(report.versions.get("snubridge", ""))
     yield f'<footer><p class="note">Written by snubridge {version}. This file needs nothing else.</p></footer>'
 

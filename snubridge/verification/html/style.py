@@ -23,7 +23,7 @@ h1,h2,h3,p,li,dd,figcaption{overflow-wrap:anywhere}
 .good strong,td.good{color:var(--good)}.warn strong,td.warn{color:var(--warn)}.bad strong,td.bad{color:var(--bad)}
 td.good,td.warn,td.bad{font-weight:600}
 .scroll{overflow-x:auto;margin:10px 0;border:1px solid var(--rule);border-radius:6px}
-.scroll:focus-visible,summary:focus-visible,a:focus-visible{outline:2px solid var(--link);outline-offset:2px}
+.scroll:focus-visible{outline:2px solid var(--link);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.875rem}
 th,td{padding:6px 9px;text-align:left;vertical-align:top;white-space:nowrap}
 th{background:var(--shade);font-weight:600}
@@ -50,12 +50,12 @@ svg{display:block;width:100%;height:auto}
 .keys{font-size:.875rem;color:var(--muted)}
 .keys>span{margin-right:1em;white-space:nowrap}
 dl{margin:8px 0}dt{font-weight:600;margin-top:8px}dd{margin:0 0 0 1.2em;max-width:76ch}
-summary{cursor:pointer;font-weight:600}
 footer{margin-top:40px;border-top:1px solid var(--rule);padding-top:12px}
 @media(min-width:1000px){.big{width:max-content;min-width:100%;max-width:calc(100vw - 40px);position:relative;left:50%;
 transform:translateX(-50%)}.wide{display:block}.narrow{display:none}}
 @media print{:root{color-scheme:light;--ink:#000;--muted:#444;--rule:#bbb;--paper:#fff;--shade:#f3f5f8;
 --good:#00684c;--warn:#855700;--bad:#b3201a}
 body{font-size:11pt}.wide{display:block}.narrow{display:none}.scroll{overflow:visible;width:auto;min-width:0;left:0;transform:none}table{font-size:8pt}
-th,td{white-space:normal;padding:3px 5px}figure,tr{break-inside:avoid}h2,h3{break-after:avoid}}
+th,td{white-space:normal;padding:3px 5px}figure,tr{break-inside:avoid}.big table{font-size:6.5pt}
+.big th,.big td{padding:2px 3px;overflow-wrap:anywhere}h2,h3,.keys{break-after:avoid}}
 """
