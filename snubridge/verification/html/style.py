@@ -56,6 +56,6 @@ transform:translateX(-50%)}.wide{display:block}.narrow{display:none}}
 @media print{:root{color-scheme:light;--ink:#000;--muted:#444;--rule:#bbb;--paper:#fff;--shade:#f3f5f8;
 --good:#00684c;--warn:#855700;--bad:#b3201a}
 body{font-size:11pt}.wide{display:block}.narrow{display:none}.scroll{overflow:visible;width:auto;min-width:0;left:0;transform:none}table{font-size:8pt}
-th,td{white-space:normal;padding:3px 5px}figure,tr{break-inside:avoid}.big table{font-size:6.5pt}
-.big th,.big td{padding:2px 3px;overflow-wrap:anywhere}h2,h3,.keys{break-after:avoid}}
+th,td{white-space:normal;padding:3px 5px}figure,tr{break-inside:avoid}@page{margin:12mm}.big table{font-size:6pt}
+.big th,.big td{padding:2px;overflow-wrap:break-word}h2,h3,.keys{break-after:avoid}}
 """
