@@ -25,6 +25,7 @@ from snubridge.cli import (
     export,
     import_,
     info,
+    plot,
     quantize,
     run,
     validate,
@@ -43,6 +44,7 @@ VERBS: dict[str, ModuleType] = {
     "certify": certify,
     "quantize": quantize,
     "compare": compare,
+    "plot": plot,
     "backends": backends,
     "doctor": doctor,
 }

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from snubridge.errors import SpikesDiffer
+from snubridge.ir.disk import StrPath, write_atomically
 from snubridge.verification.comparison import First
+from snubridge.verification.evidence import Evidence
 from snubridge.verification.ladder import Root
 from snubridge.verification.suspects import Suspect
 from snubridge.verification.wording import summary, text
@@ -92,6 +94,13 @@ class Report:
     is. Empty where no certificate was asked for."""
     suspects: Mapping[str, tuple[Suspect, ...]] = field(default_factory=dict)
     """By backend with a bug: the usual mistakes that give its very spikes, else the one that comes closest."""
+    inputs: str | None = None
+    """The digest of the inputs, as the engines received them, and of the lengths."""
+    evidence: Evidence | None = field(default=None, repr=False, compare=False)
+    """What ``to_html`` draws from; not stored with the report: a pickled or copied one has none, and no pictures."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "evidence": None}
 
     @property
     def equal(self) -> bool:
@@ -120,6 +129,7 @@ class Report:
             "silent": self.silent,
             "summary": self.summary(),
             "graph": self.graph,
+            "inputs": self.inputs,
             "steps": self.steps,
             "samples": self.samples,
             "versions": dict(self.versions),
@@ -132,6 +142,15 @@ class Report:
     def to_json(self) -> str:
         """The whole report as JSON text."""
         return json.dumps(self.document(), indent=2, allow_nan=False)
+
+    def to_html(self, path: StrPath) -> None:
+        """Write the report for people: one HTML file that needs nothing else, with pictures; atomic.
+
+        The same verification gives the same bytes. ``BadFile``: the file cannot be written.
+        """
+        from snubridge.verification.html import page  # the page speaks of reports
+
+        write_atomically(path, page(self).encode())
 
 
 def jsonable(part: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from snubridge.bridge.lowering import lower
 from snubridge.bridge.plugins import adapter as find_adapter
 from snubridge.bridge.plugins import engine_version, plugins
 from snubridge.errors import BadInput, MissingEngine, Unsupported, shown
-from snubridge.exactness import Certificate
+from snubridge.exactness import Certificate, ErrorModel
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
 from snubridge.ir.rules import validate
@@ -24,6 +24,7 @@ from snubridge.reference.interpreter import simulate
 from snubridge.reference.trace import Trace
 from snubridge.verification.certificates import Certificates, stated
 from snubridge.verification.comparison import compare
+from snubridge.verification.evidence import Evidence, digest_of
 from snubridge.verification.ladder import Ladder, always_exact
 from snubridge.verification.report import Report, Row
 from snubridge.verification.suspects import Suspect, suspects
@@ -83,10 +84,11 @@ def verify_traces(
     rows: list[Row] = []
     facts: dict[str, Mapping[str, Any]] = {}
     traces: dict[str, Trace] = {}
-    certificates = Certificates(graph, inputs, lengths, progress)
+    certificates = Certificates(graph, run.inputs, lengths, progress)
     claims: dict[str, Mapping[str, Any]] = {}
     certified: dict[str, Certificate] = {}
     named: dict[str, tuple[Suspect, ...]] = {}
+    models: dict[str, ErrorModel] = {}
     for label, (name, options) in chosen.items():
         progress(label)
         adapter = None
@@ -99,7 +101,7 @@ def verify_traces(
                 raise
             rows.append(_not_run(label, adapter, error))
             continue
-        traces[label] = trace
+        traces[label], models[label] = trace, program.rounding
         if certify and not always_exact(graph, program.rounding):
             found = certificates.of(program.rounding)
             claims[label] = stated(program.rounding, found)
@@ -122,6 +124,8 @@ def verify_traces(
         facts={label: found for label, found in facts.items() if found},
         certificates=claims,
         suspects=named,
+        inputs=digest_of(run),
+        evidence=Evidence(graph, run, expected, traces, models, certificates if certify else None, chosen),
     )
     return Verification(report, expected, traces, certified)
 

@@ -127,7 +127,7 @@ WRONG = {
     "no folder": (["export", "NET", "--to", "onnx", "--out", "none/x.onnx"], "the folder none does not exist"),
     "inputs not an array": (["verify", "NET", "--inputs", "NET"], "not a readable .npy or .npz file"),
     "wrong shape": (["run", "NET", "--on", "reference", "--inputs", "BAD", "--out", "x.npz"], "needed \\(T, B"),
-    "report": (["verify", "NET", "--inputs", "X", "--report", "r.pdf"], "written as .json or .txt"),
+    "report": (["verify", "NET", "--inputs", "X", "--report", "r.pdf"], "written as .html, .json or .txt"),
     "option": (["export", "NET", "--to", "onnx", "--out", "x", "--option", "precision"], "KEY=VALUE is needed"),
     "out of run": (["run", "NET", "--on", "torch", "--inputs", "X", "--out", "NET"], "a trace is written as .npz"),
     "record": (["run", "NET", "--on", "torch", "--inputs", "X", "--out", "x.npz", "--record", "volt"], "record="),

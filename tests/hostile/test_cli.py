@@ -89,13 +89,15 @@ def commands():
         yield ["export", bad, "--to", "onnx", "--out", "out.onnx"]
         yield ["run", bad, "--on", "reference", *X, *OUT]
         yield ["verify", bad, *X, "--on", "pcm", "--report", "out.json"]
+        yield ["plot", bad, *X, "--what", "margins", "--out", "out.svg"]
     for bad in NO_TRACES:
         yield ["compare", bad, "t.npz"]
         yield ["compare", "t.npz", bad, "--json"]
     for bad in NO_INPUTS:
         for engine in ("reference", "pcm", "onnx", "torch"):
             yield ["run", NET, "--on", engine, "--inputs", bad, *OUT]
-        yield ["verify", NET, "--inputs", bad, "--report", "out.json", "--json"]
+        yield ["verify", NET, "--inputs", bad, "--report", "out.html", "--json"]
+        yield ["plot", NET, "--inputs", bad, "--what", "raster", "--on", "pcm", "--out", "out.png"]
         if bad != "l.npy":
             yield ["run", NET, "--on", "pcm", *X, "--lengths", bad, *OUT]
             yield ["verify", NET, *X, "--lengths", bad]
@@ -111,7 +113,8 @@ def commands():
             yield ["export", NET, "--to", backend, "--out", bad]
     for bad in ("out.txt", "none/x.npz", "x.npy/x.npz", "/proc/x.npz", "n" * 300 + ".npz"):
         yield ["run", NET, "--on", "pcm", *X, "--out", bad]
-        yield ["verify", NET, *X, "--on", "pcm", "--report", bad.replace("npz", "json").replace("txt", "html")]
+        yield ["verify", NET, *X, "--on", "pcm", "--report", bad.replace("npz", "json").replace("txt", "pdf")]
+        yield ["plot", NET, *X, "--what", "margins", "--out", bad.replace("npz", "svg").replace("txt", "pdf")]
     yield ["run", NET, "--on", "pcm", "--inputs", "t.npz", "--out", "t.npz"]
     yield ["import", "net.onnx", "--from", "onnx", "--out", "net.onnx"]
     yield ["export", NET, "--to", "torch", "--out", NET]

@@ -11,8 +11,8 @@ import pytest
 
 from snubridge.errors import BadFile, BadInput, MissingEngine
 from snubridge.reference.trace import Trace
-from snubridge.verification import pictures
-from snubridge.verification.pictures import BANDS, SHOUT, draw_rasters
+from snubridge.verification.pictures import rolls as pictures
+from snubridge.verification.pictures.rolls import BANDS, SHOUT, draw_rasters
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'snubridge[plot]'")
 
