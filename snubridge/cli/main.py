@@ -22,6 +22,7 @@ from snubridge.cli import (
     demo,
     doctor,
     export,
+    fuzz,
     import_,
     info,
     run,
@@ -39,6 +40,7 @@ VERBS: dict[str, ModuleType] = {
     "run": run,
     "verify": verify,
     "compare": compare,
+    "fuzz": fuzz,
     "backends": backends,
     "doctor": doctor,
 }
