@@ -76,12 +76,12 @@ def conduct(plan: Plan, progress: Callable[[Tally], None] = lambda tally: None) 
             session.tally.add(line)
         waiting: dict[int, Run] = {}
         numbers = range(len(results.lines), plan.graphs)
-        with closing(_run_all(plan, numbers)) as runs, closing(_Shrinker(plan)) as shrinker:
+        with closing(_run_all(plan, numbers)) as runs:
             for run in runs:
                 waiting[run.number] = run
                 while len(results.lines) in waiting:
                     due = waiting.pop(len(results.lines))
-                    results.append(shrinker.line(due, session.tally))
+                    results.append(_line(plan, due, session.tally))
                     session.tally.add(results.lines[-1])
                     _clock(session, due)
                     progress(session.tally)
@@ -120,7 +120,7 @@ def _run_all(plan: Plan, numbers: Sequence[int]) -> Generator[Run, None, None]:
                         yield run
                         if end is None or time.monotonic() < end:
                             _hand_out(worker, left, busy, plan)
-                    elif found.kind in ("crashed", "timeout") and not worker.ready:
+                    elif found.fatal:
                         worker.ask(((plan.seed, run.number), tuple(run.pending)))  # the process is a new one
     finally:
         for worker in workers:
@@ -142,62 +142,39 @@ def _take(run: Run, outcome: Outcome) -> None:
         run.outcomes[run.pending.pop(0)] = outcome
 
 
-class _Shrinker:
-    """Makes lines of results, and shrinks what fails in a process of its own, which starts when it is needed."""
+def _line(plan: Plan, run: Run, tally: Tally) -> Line:
+    """The line of a graph; its failures are written before it is."""
+    drawn = run.drawn or Drawn("", "", 0, 0, 0, 0)
+    backends: dict[str, Any] = {}
+    for label, outcome in run.outcomes.items():
+        backends[label] = outcome.document()
+        if outcome.failing and label != REFERENCE and tally.outcomes[label][outcome.kind] < SHRUNK:
+            backends[label]["failure"] = f"{FAILURES}/{run.number}-{label}"
+            (target,) = (target for target in plan.targets if target.label == label)
+            _write(plan, run.number, target, outcome)
+    return {
+        "graph": run.number,
+        "name": drawn.name,
+        "digest": drawn.digest,
+        "steps": drawn.steps,
+        "samples": drawn.samples,
+        "neurons": drawn.neurons,
+        "spikes": drawn.spikes,
+        "backends": backends,
+    }
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.worker: Worker | None = None
 
-    def close(self) -> None:
-        if self.worker is not None:
-            self.worker.close()
-
-    def line(self, run: Run, tally: Tally) -> Line:
-        """The line of a graph; its failures are written before it is."""
-        drawn = run.drawn or Drawn("", "", 0, 0, 0, 0)
-        backends: dict[str, Any] = {}
-        for label, outcome in run.outcomes.items():
-            backends[label] = outcome.document()
-            if outcome.failing and label != REFERENCE and tally.outcomes[label][outcome.kind] < SHRUNK:
-                folder = f"{FAILURES}/{run.number}-{label}"
-                self._write(run.number, label, outcome, folder)
-                backends[label]["failure"] = folder
-        return {
-            "graph": run.number,
-            "name": drawn.name,
-            "digest": drawn.digest,
-            "steps": drawn.steps,
-            "samples": drawn.samples,
-            "neurons": drawn.neurons,
-            "spikes": drawn.spikes,
-            "backends": backends,
-        }
-
-    def _write(self, number: int, label: str, outcome: Outcome, folder: str) -> None:
-        (target,) = (target for target in self.plan.targets if target.label == label)
-        case, shrunk = draw(self.plan.seed, number), False
-        if outcome.kind != "timeout":  # each trial would take the whole limit
-            if self.worker is None:
-                self.worker = Worker(self.plan.targets, self.plan.limit)
-            worker = self.worker
-
-            def run(candidate: Case) -> Outcome:
-                return worker.attempt(candidate, label)
-
-            again = run(case)
+def _write(plan: Plan, number: int, target: Target, outcome: Outcome) -> None:
+    """Shrink a failure, in a process of its own, and write it."""
+    case, shrunk = draw(plan.seed, number), False
+    if outcome.kind != "timeout":  # each trial would take the whole limit
+        with closing(Worker([target], plan.limit)) as worker:
+            again = worker.attempt(case, target.label)
             if again.same_failure(outcome):
-                case, outcome = shrink(case, again, run)
+                case, outcome = shrink(case, again, lambda candidate: worker.attempt(candidate, target.label))
                 shrunk = True
-        write_failure(
-            self.plan.folder / folder,
-            case,
-            target,
-            outcome,
-            shrunk=shrunk,
-            limit=self.plan.limit,
-            versions=versions(),
-        )
+    folder = plan.folder / FAILURES / f"{number}-{target.label}"
+    write_failure(folder, case, target, outcome, shrunk=shrunk, limit=plan.limit, versions=versions())
 
 
 def replay(path: Path) -> tuple[Case, Target, str, Outcome]:

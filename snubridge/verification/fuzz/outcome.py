@@ -27,6 +27,7 @@ class Outcome:
 
     ``differing``  bins that differ     ``roots``  differing decisions that depend on no other that differs
     ``seconds``    to lower and to run: of this machine, in no file
+    ``fatal``      the process had to be replaced; in no file
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Outcome:
     margin: float | None = None
     bound: float | None = None
     seconds: float = 0.0
+    fatal: bool = False
 
     @property
     def failing(self) -> bool:

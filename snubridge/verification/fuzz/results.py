@@ -124,6 +124,8 @@ def _checked(found: Any, before: list[Line]) -> Line:
     for outcome in backends.values():
         if not isinstance(outcome, dict) or outcome.get("outcome") not in OUTCOMES:
             raise BadFile(f"{shown(outcome)} is no outcome")
+        if not isinstance(outcome.get("roots", 0), int):
+            raise BadFile(f"roots are {shown(outcome['roots'])}; a whole number is needed")
     return found
 
 

@@ -13,6 +13,8 @@ from snubridge.verification.fuzz.reductions import REDUCTIONS, with_named_inputs
 
 TRIALS = 300
 """Cases that are run at most."""
+FATAL = 10
+"""As how many of them one counts that ends the process: the next one has to import its engine first."""
 
 
 def shrink(case: Case, failure: Outcome, run: Callable[[Case], Outcome], trials: int = TRIALS) -> tuple[Case, Outcome]:
@@ -31,10 +33,10 @@ def shrink(case: Case, failure: Outcome, run: Callable[[Case], Outcome], trials:
                 case, failure = found
                 found = None
                 for candidate in _valid(reduction(case, failure.place)):
-                    if not trials:
+                    if trials <= 0:
                         return case, failure
-                    trials -= 1
                     outcome = run(candidate)
+                    trials -= FATAL if outcome.fatal else 1
                     if outcome.same_failure(failure):
                         found, helped = (candidate, outcome), True
                         break

@@ -108,7 +108,7 @@ class Worker:
         if not self.ready:
             raise BadInput(f"the engines did not import within {STARTING:.0f} s; snubridge doctor says which do")
         self.replace()
-        return Outcome("timeout", f"no end within {self.limit:g} s")
+        return Outcome("timeout", f"no end within {self.limit:g} s", fatal=True)
 
     def _died(self) -> Outcome:
         self.process.join(5)
@@ -117,7 +117,7 @@ class Worker:
             raise MissingEngine(f"a process ends with {code} when it imports the engines; snubridge doctor says more")
         self.replace()
         name = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
-        return Outcome("crashed", f"{name}: the process ended")
+        return Outcome("crashed", f"{name}: the process ended", fatal=True)
 
     def replace(self) -> None:
         """End the process, whatever it does, and start another."""
