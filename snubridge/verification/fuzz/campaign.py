@@ -168,7 +168,7 @@ def _write(plan: Plan, number: int, target: Target, outcome: Outcome) -> None:
     """Shrink a failure, in a process of its own, and write it."""
     case, shrunk = draw(plan.seed, number), False
     if outcome.kind != "timeout":  # each trial would take the whole limit
-        with closing(Worker([target], plan.limit)) as worker:
+        with closing(Worker([target], plan.limit, apart=True)) as worker:
             again = worker.attempt(case, target.label)
             if again.same_failure(outcome):
                 case, outcome = shrink(case, again, lambda candidate: worker.attempt(candidate, target.label))

@@ -13,7 +13,7 @@ from snubridge.verification.fuzz.reductions import REDUCTIONS, with_named_inputs
 
 TRIALS = 300
 """Cases that are run at most."""
-FATAL = 10
+FATAL = 20
 """As how many of them one counts that ends the process: the next one has to import its engine first."""
 
 

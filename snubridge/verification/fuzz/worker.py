@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 
 from snubridge.bridge.adapter import Adapter
@@ -66,17 +66,21 @@ Request = tuple[tuple[int, int] | Case, tuple[str, ...]]
 
 
 class Worker:
-    """A child process and what it was asked; ``answer`` is None where it has none yet."""
+    """A child process and what it was asked; ``answer`` is None where it has none yet.
 
-    def __init__(self, targets: Sequence[Target], limit: float) -> None:
+    With ``apart`` it forks for each request, where the system can: one that ends its process costs no import then.
+    """
+
+    def __init__(self, targets: Sequence[Target], limit: float, *, apart: bool = False) -> None:
         self.targets, self.limit = tuple(targets), limit
+        self.apart = apart and hasattr(os, "fork")
         self._start()
 
     def _start(self) -> None:
         self.connection, theirs = multiprocessing.Pipe()
         with _single_threaded():
             self.process = multiprocessing.get_context("spawn").Process(
-                target=_serve, args=(theirs, self.targets), daemon=True
+                target=_serve, args=(theirs, self.targets, self.limit if self.apart else None), daemon=True
             )
             self.process.start()
         theirs.close()
@@ -116,8 +120,7 @@ class Worker:
         if not self.ready:
             raise MissingEngine(f"a process ends with {code} when it imports the engines; snubridge doctor says more")
         self.replace()
-        name = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
-        return Outcome("crashed", f"{name}: the process ended", fatal=True)
+        return replace(_ended(code), fatal=True)
 
     def replace(self) -> None:
         """End the process, whatever it does, and start another."""
@@ -154,8 +157,11 @@ def _single_threaded() -> Iterator[None]:
                 os.environ[key] = value
 
 
-def _serve(connection: Connection, targets: tuple[Target, ...]) -> None:
-    """What the process does: import the engines, then answer requests until nobody asks."""
+def _serve(connection: Connection, targets: tuple[Target, ...], apart: float | None) -> None:
+    """What the process does: import the engines, then answer requests until nobody asks.
+
+    ``apart``: fork for each, for so many seconds at most; None: do not.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign decides when it ends
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -176,8 +182,11 @@ def _serve(connection: Connection, targets: tuple[Target, ...]) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             asked, labels = connection.recv()
-            for found in _answers(asked, labels, adapters):
-                connection.send(found)
+            if apart is None:
+                for found in _answers(asked, labels, adapters):
+                    connection.send(found)
+            else:
+                _answer_apart(connection, apart, _answers(asked, labels, adapters))
 
 
 def _answers(
@@ -191,6 +200,28 @@ def _answers(
         return
     for label in labels:
         yield attempt(case, *adapters[label])
+
+
+def _answer_apart(connection: Connection, limit: float, answers: Iterator[Drawn | Outcome]) -> None:
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 2 * limit)  # its death, should nobody be left to kill it
+            for found in answers:
+                connection.send(found)
+            status = 0
+        finally:
+            os._exit(status)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        connection.send(_ended(code))
+
+
+def _ended(code: int | None) -> Outcome:
+    """What became of a graph whose process ended."""
+    name = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
+    return Outcome("crashed", f"{name}: the process ended")
 
 
 def _end_with_parent() -> None:

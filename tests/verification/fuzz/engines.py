@@ -18,6 +18,7 @@ MUTATIONS: dict[str, dict[str, str]] = {
     },
     "lateral maximum over the batch": {"y.max(tuple(range(1, y.ndim)), keepdims=True)": "y.max()"},
     "delays one step short": {"t - e.delay] if t >= e.delay": "t - max(e.delay - 1, 0)] if t >= e.delay"},
+    "float32 parameters": {"node.weight.astype(float)": 'node.weight.astype("float32")'},
     "a read-out that is off": {"Output: lambda node, x: x,": "Output: lambda node, x: x * 1.001,"},
     "an error of its own": {"outputs = {}": 'outputs = {"a" + 1: 0} if len(self.graph.edges) > 3 else {}'},
     "death": {"outputs = {}": "outputs = {} if len(self.graph.edges) <= 3 else __import__('os').kill(0 + PID(), 9)"},

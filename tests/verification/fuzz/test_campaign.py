@@ -56,6 +56,7 @@ FOUND = {  # by mutation: the class, and the most nodes and neurons that a shrun
     "latency per layer": ("bug", 3, 3),
     "delays one step short": ("bug", 3, 3),
     "lateral maximum over the batch": ("bug", 2, 2),
+    "float32 parameters": ("values", 3, 1),
     "a read-out that is off": ("values", 3, 1),
     "an error of its own": ("crashed", 4, 2),
     "death": ("crashed", 4, 2),
