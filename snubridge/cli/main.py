@@ -23,6 +23,7 @@ from snubridge.cli import (
     demo,
     doctor,
     export,
+    fuzz,
     import_,
     info,
     plot,
@@ -45,6 +46,7 @@ VERBS: dict[str, ModuleType] = {
     "quantize": quantize,
     "compare": compare,
     "plot": plot,
+    "fuzz": fuzz,
     "backends": backends,
     "doctor": doctor,
 }

@@ -22,7 +22,7 @@ from typing import BinaryIO
 from snubridge.errors import BadFile, shown
 
 try:
-    import fcntl
+    import fcntl as fcntl
 except ImportError:  # not a Unix: what a killed writer leaves there stays until somebody removes it
     fcntl = None  # type: ignore[assignment]  # looked at before each use
 
