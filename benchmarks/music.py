@@ -1,4 +1,4 @@
-"""How far the claim goes on a trained music network: certificates over all held-out chorales, and rung 1 in fixed point.
+"""How far the claim goes on a trained music network: certificates over all held-out chorales, rung 1 in fixed point.
 
     make demo && python benchmarks/music.py [--net out/net.safetensors]      prints JSON; exit 1 if a claim fails
 
