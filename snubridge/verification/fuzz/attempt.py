@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from snubridge.verification.fuzz.targets import Target
 
 LONGEST = 400
 """Characters of a reason."""
+_ADDRESS = re.compile("0x[0-9a-f]{6,16}")  # differs from run to run
 
 
 def attempt(case: Case, target: Target, adapter: Adapter) -> Outcome:
@@ -46,4 +48,4 @@ def _crashed(error: Exception) -> Outcome:
 
 
 def _brief(text: str) -> str:
-    return one_line(" ".join(text.split()))[:LONGEST]
+    return one_line(_ADDRESS.sub("0x...", " ".join(text.split())))[:LONGEST]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,12 @@ class Outcome:
             "differing": self.differing or None,
             "roots": self.roots or None,
             "first": None if self.place is None else self.place._asdict(),
-            "margin": self.margin,
-            "bound": self.bound,
+            "margin": _finite(self.margin),
+            "bound": _finite(self.bound),
         }
         return {key: value for key, value in found.items() if value is not None}
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity: a bound that is none is left out."""
+    return value if value is not None and math.isfinite(value) else None

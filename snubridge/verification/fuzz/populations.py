@@ -19,7 +19,7 @@ NOT_SHARED = (Reset.TO_ZERO, Reset.TO_ZERO, Reset.SUBTRACT, Reset.SUBTRACT_DECAY
 
 def population(rng: np.random.Generator) -> Case:
     """One or two recurrent layers, or a convolution; spikes in, spikes out."""
-    wide = bool(rng.random() < 0.2)
+    wide = bool(rng.random() < 0.1)
     draw = Dyadic(rng, "float64" if wide else "float32") if rng.random() < 0.5 else Generic(rng)
     samples, nodes, edges = int(rng.integers(8, 17)), dict[str, Node](), list[Edge]()
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ def population(rng: np.random.Generator) -> Case:
         edges += [Edge("in", "conv"), Edge("conv", "layer0")]
         last = "layer0"
     else:
-        steps, width = int(rng.integers(150, 401)), int(rng.integers(20, 101))
+        steps, width = int(rng.integers(200, 501)), int(rng.integers(20, 101))
         shape, last, size = (width,), "in", width
         nodes["in"] = Input(shape)
         for layer in range(int(rng.integers(1, 3))):

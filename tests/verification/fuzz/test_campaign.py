@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -181,6 +182,22 @@ def test_minutes_end_a_session_that_can_be_resumed(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert not found["complete"]
     assert 1 <= found["graphs"] < 500
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_only(tmp_path, monkeypatch, capsys):
+    arguments = ["--backends", "pcm", "--graphs", 3, "--seed", 3, "--out"]
+    assert fuzz(*arguments, tmp_path / "f") == 0
+    assert capsys.readouterr().err == ""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert fuzz(*arguments, tmp_path / "g") == 0
+    assert "3/3 graphs, 0 failing" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\n")
 
 
 WRONG = {

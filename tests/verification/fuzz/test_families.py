@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -87,3 +89,17 @@ def test_numbers_are_at_the_edges_of_their_formats(cases):
     assert found["huge"] >= 3
     assert found["decay beside 1"] >= 2
     assert found["lengths"] >= 30
+
+
+def test_drawing_and_judging_need_no_pytest():
+    script = """
+import sys
+sys.modules["pytest"] = None
+from snubridge.verification.fuzz import draw
+from snubridge.verification.fuzz.judgment import judge
+import snubridge as sb
+case = draw(5, 1)
+print(judge(case, sb.ErrorModel("float64"), sb.export(case.graph, "pcm").run(case.inputs, lengths=case.lengths)).kind)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "equal\n", done.stderr
