@@ -10,6 +10,7 @@ import numpy as np
 
 from snubridge.bridge.conformance.cases import Case
 from snubridge.bridge.conformance.families import random_case
+from snubridge.bridge.conformance.fixed import random_fixed
 from snubridge.bridge.conformance.space import random_graph
 from snubridge.errors import BadInput, InvalidGraph
 from snubridge.ir.rules import validate
@@ -41,18 +42,23 @@ def _dense(rng: np.random.Generator) -> Case:
     return random_case(seed, family, precision=precision, units=units)  # type: ignore[arg-type]  # one of the two
 
 
+def _fixed(rng: np.random.Generator) -> Case:
+    """FixedPoint: no difference at all is allowed, in whatever precision."""
+    return random_fixed.__wrapped__(int(rng.integers(2**31)), precision=str(rng.choice(["float32", "float64"])))
+
+
 def _small(rng: np.random.Generator) -> Case:
     return (_space if rng.random() < 0.7 else _dense)(rng)
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "space": Family(0.5, _space),
+        "space": Family(0.4, _space),
         "dense": Family(0.1, _dense),
         "ties": Family(0.15, lambda rng: on_ties(_small(rng), rng)),
         "extremes": Family(0.15, lambda rng: stretched(_small(rng), rng)),
+        "fixed": Family(0.1, _fixed),
         "populations": Family(0.1, population),
-        # A family of FixedPoint graphs joins here; the shares then have to add up to 1 again.
     }
 )
 

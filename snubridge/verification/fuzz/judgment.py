@@ -17,7 +17,7 @@ from snubridge.exactness import ErrorModel, certify, reached
 from snubridge.ir.functions import Reset
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Node, Output, Unit
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import Array, FixedPoint
 from snubridge.reference.trace import Trace
 from snubridge.verification.comparison import Comparison, First, UnitComparison, compare
 from snubridge.verification.fuzz.outcome import Outcome
@@ -26,6 +26,8 @@ from snubridge.verification.fuzz.outcome import Outcome
 def judge(case: Case, model: ErrorModel, actual: Trace) -> Outcome:
     """What the trace of an engine that rounds by ``model`` is, beside the reference's."""
     comparison = compare(case.expected, actual, precision=model.precision)
+    if isinstance(case.graph.numbers, FixedPoint):
+        return _exact(case, model, actual, comparison)
     if comparison.equal:
         return Outcome("equal", precision=model.precision)
     try:
@@ -34,6 +36,21 @@ def judge(case: Case, model: ErrorModel, actual: Trace) -> Outcome:
         return _values(case, model, actual, comparison)
     except BadInput as error:  # the model does not exclude an overflow: it claims nothing
         return Outcome("explained", str(error), model.precision, comparison.differing)
+
+
+def _exact(case: Case, model: ErrorModel, actual: Trace, comparison: Comparison) -> Outcome:
+    """In FixedPoint nothing may differ, not by a bit; reductions over time are not what it speaks of."""
+    expected, reduced = case.expected, case.expected.reduced
+    apart = [
+        name
+        for one, other in ((expected.spikes, actual.spikes), (expected.outputs, actual.outputs))
+        for name in one
+        if name not in reduced and not np.array_equal(one[name], other[name])
+    ]
+    if not apart and comparison.equal:
+        return Outcome("equal", precision=model.precision)
+    reason = f"FixedPoint, and {', '.join(apart) or 'a reduction'} differs"
+    return Outcome("bug", reason, model.precision, comparison.differing, place=comparison.first)
 
 
 def may_overflow(case: Case, model: ErrorModel) -> str | None:
