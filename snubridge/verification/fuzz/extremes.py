@@ -57,7 +57,12 @@ def _scaled(case: Case, rng: np.random.Generator) -> Case:
 
 def _odd_decays(case: Case, rng: np.random.Generator) -> Case:
     numbers = np.finfo(case.graph.numbers.dtype)
-    odd = np.array([0.0, 1.0, 1 - numbers.epsneg, 1 - 2 * numbers.epsneg, numbers.tiny, numbers.smallest_subnormal])
+    odd = np.array(
+        [
+            *(0.0, 1.0, numbers.tiny, numbers.smallest_subnormal),
+            *(1 - numbers.epsneg, 1 - 2 * numbers.epsneg, 1 - 2.0**-20, 1 - 2.0**-30),
+        ]  # the last is 1 in float32: what rounds float64 constants to it on the way takes it for one
+    )
     return _with(
         case,
         {
