@@ -10,7 +10,7 @@ import numpy as np
 from snubridge.bridge.conformance.cases import Case
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Conv2d, Input, Linear, Node, Unit
-from snubridge.ir.numbers import Array
+from snubridge.ir.numbers import Array, Float64
 
 ULPS = (0, 0, 0, 1, -1, 2, -2, 5, -5)
 """By how many units in the last place a threshold misses the state that it is laid on."""
@@ -37,7 +37,9 @@ def on_ties(case: Case, rng: np.random.Generator) -> Case:
 
 
 def stretched(case: Case, rng: np.random.Generator) -> Case:
-    """The same with one or two of its parts at the edge of the format."""
+    """The same with one or two of its parts at the edge of the format, often the wider one."""
+    if rng.random() < 0.4:
+        case = replace(case, graph=Graph(case.graph.nodes, case.graph.edges, numbers=Float64()))
     ways = (_scaled, _odd_decays, _odd_inputs)
     for way in rng.choice(len(ways), int(rng.integers(1, 3)), replace=False):
         case = ways[way](case, rng)
@@ -60,9 +62,11 @@ def _odd_decays(case: Case, rng: np.random.Generator) -> Case:
     odd = np.array(
         [
             *(0.0, 1.0, numbers.tiny, numbers.smallest_subnormal),
-            *(1 - numbers.epsneg, 1 - 2 * numbers.epsneg, 1 - 2.0**-20, 1 - 2.0**-30),
-        ]  # the last is 1 in float32: what rounds float64 constants to it on the way takes it for one
+            *(1 - numbers.epsneg, 1 - 2 * numbers.epsneg, 1 - 2.0**-20),
+            *(1 - 2.0**-27, 1 - 2.0**-30, 1 - 2.0**-35),  # 1 to what rounds float64 constants to float32 on the way
+        ]
     )
+    odd = np.unique(odd.astype(case.graph.numbers.dtype))
     return _with(
         case,
         {

@@ -51,12 +51,18 @@ def _small(rng: np.random.Generator) -> Case:
     return (_space if rng.random() < 0.7 else _dense)(rng)
 
 
+def _extremes(rng: np.random.Generator) -> Case:
+    """At the edge of the format; half of them with states on their thresholds, where the least difference shows."""
+    case = stretched(_small(rng), rng)
+    return on_ties(case, rng) if rng.random() < 0.5 else case
+
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "space": Family(0.4, _space),
         "dense": Family(0.1, _dense),
         "ties": Family(0.15, lambda rng: on_ties(_small(rng), rng)),
-        "extremes": Family(0.15, lambda rng: stretched(_small(rng), rng)),
+        "extremes": Family(0.15, _extremes),
         "fixed": Family(0.1, _fixed),
         "populations": Family(0.1, population),
     }
