@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -137,3 +138,29 @@ def test_the_batch_hint_is_checked_and_changes_nothing() -> None:
     for wrong in (0, -1, 1.5, True, "many"):
         with pytest.raises(sb.BadInput, match="a number of samples"):
             sb.export(small(), "onnx", batch=wrong)
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs"),
+    [
+        ({"u": sb.Unit(1 - 1e-9, 2 - 1e-9)}, [1.0, *[0.0] * 38, 1.0]),
+        ({"u": sb.Unit(np.full((1,), 1 - 1e-9), 2 - 1e-9)}, [1.0, *[0.0] * 38, 1.0]),
+        ({"w": sb.Linear([[1e-302]], [-1e-302]), "u": sb.Unit(0, 0)}, [1.0]),
+        ({"u": sb.Unit(0.5, 1e-50, h=sb.Identity(), reset=sb.Reset.NONE)}, [1e-50, 0.0, 3e-50]),
+        ({"w": sb.Conv2d([[[[1e-302]]]], [-1e-302]), "u": sb.Unit(0, 0)}, [1.0]),
+    ],
+)
+def test_constants_that_float32_would_take_for_0_or_1(node: dict[str, sb.Node], inputs: list[float]) -> None:
+    """Found by the fuzzer: ONNX Runtime eliminates x * c where the float32 of c is 1, x + c where it is 0."""
+    shape = (1, 1, 1) if "Conv2d" in {type(made).__name__ for made in node.values()} else (1,)
+    names = ["in", *node, "out"]
+    graph = sb.Graph(
+        {"in": sb.Input(shape), **node, "out": sb.Output()},
+        [sb.Edge(a, b) for a, b in itertools.pairwise(names)],
+        numbers=sb.Float64(),
+    )
+    x = np.reshape(inputs, (-1, 1, *shape))
+    expected = sb.simulate(graph, x)
+    session = onnxruntime.InferenceSession(sb.export(graph, "onnx").native.SerializeToString())  # a user's own
+    assert np.array_equal(session.run(["outputs/out"], {"in": x})[0], expected.outputs["out"])
+    assert sb.import_graph(sb.export(graph, "onnx").native, "onnx") == graph
