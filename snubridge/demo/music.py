@@ -86,7 +86,7 @@ def run(
     trained: Callable[[int, float], None] = lambda epoch, nll: None,
     progress: bool = False,
 ) -> Demo:
-    """Do all of it, and leave the graph, every artefact, ``report.json`` and ``spikes.png`` in ``out``.
+    """Do all of it, and leave the graph, every artefact, the report (JSON and HTML) and ``spikes.png`` in ``out``.
 
     ``samples``: how many held-out chorales run on the engines. ``say`` is told what begins,
     ``trained`` each epoch and its validation figure; ``progress`` shows the parsing's.
@@ -120,6 +120,7 @@ def _write(out: Path, graph: Graph, inputs: Any, lengths: Any, demo: Demo, verif
     for name, array in (("inputs.npy", inputs), ("lengths.npy", lengths)):
         write_array(out / name, array)
     write_atomically(out / "report.json", (json.dumps(demo.document(), indent=2, allow_nan=False) + "\n").encode())
+    verification.report.to_html(out / "report.html")
     draw_rasters(
         out / "spikes.png",
         roll=inputs[: lengths[0], 0],

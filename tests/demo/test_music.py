@@ -38,12 +38,13 @@ def test_the_demo_leaves_everything_behind(chorales, tmp_path, monkeypatch, caps
     assert {row["precision"] for row in report["float32"]["rows"]} == {"float32"}
     left = {path.name for path in out.iterdir()}
     scripts = {"net_brian2.py", "net_brian2.npz", "net_nengo.py", "net_nengo.npz"}
-    assert left == {"net.safetensors", "net.onnx", "chip.pcm", "report.json", "spikes.png", *scripts} | {
+    assert left == {"net.safetensors", "net.onnx", "chip.pcm", "report.json", "report.html", "spikes.png", *scripts} | {
         "inputs.npy",
         "lengths.npy",
     }
     assert sb.import_graph(out / "chip.pcm", "pcm") == sb.load(out / "net.safetensors")
     assert (out / "spikes.png").read_bytes().startswith(b"\x89PNG")
+    assert "certified" in (out / "report.html").read_text()
 
 
 def test_training_learns_and_is_reproducible(chorales):
