@@ -1,7 +1,4 @@
-"""The classes of differences: which roots an engine's error model leaves open, and which values it covers.
-
-Everything that a campaign knows of roots and certificates is in this module.
-"""
+"""The classes of differences: spikes by the ladder of claims, values by how far rounding can lead them."""
 
 from __future__ import annotations
 
@@ -9,18 +6,19 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snubridge.bridge.conformance.cases import Case
 from snubridge.errors import BadInput
-from snubridge.exactness import ErrorModel, certify, reached
+from snubridge.exactness import ErrorModel, certify
 from snubridge.ir.functions import Reset
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Node, Output, Unit
 from snubridge.ir.numbers import Array, FixedPoint
+from snubridge.reference.interpreter import simulate
 from snubridge.reference.trace import Trace
 from snubridge.verification.comparison import Comparison, First, UnitComparison, compare
 from snubridge.verification.fuzz.outcome import Outcome
+from snubridge.verification.ladder import Ladder
 
 
 def judge(case: Case, model: ErrorModel, actual: Trace) -> Outcome:
@@ -63,35 +61,22 @@ def may_overflow(case: Case, model: ErrorModel) -> str | None:
 
 
 def _spikes(case: Case, model: ErrorModel, actual: Trace, differing: int) -> Outcome:
-    """Bug or explained, by the roots among the differing spikes."""
-    expected, marks = case.expected, dict[str, NDArray[np.bool_]]()
-    for name, unit in case.graph.of_kind(Unit).items():
-        if unit.spiking:
-            alive = np.arange(len(expected.spikes[name]))[:, None] < expected.lengths
-            inside = alive.reshape(*alive.shape, *[1] * (expected.spikes[name].ndim - 2))
-            marks[name] = (expected.spikes[name] != actual.spikes[name]) & inside
-    reach = reached(case.graph, marks)
+    """Bug or explained, as a report would say."""
+    expected = simulate(case.graph, case.inputs, lengths=case.lengths, record=("spikes", "states"))
     certificate = certify(case.graph, case.inputs, model=model, lengths=case.lengths, record=True)
-    opened = {First(*place[:4]) for place in certificate.open}
-    roots = sorted(
-        (
-            First(step, sample, name, rest[0] if len(rest) == 1 else tuple(rest))
-            for name, mark in marks.items()
-            for step, sample, *rest in np.argwhere(mark & ~reach[name]).tolist()
-        ),
-        key=lambda root: root.step,
-    )
-    bugs = [root for root in roots if root not in opened]
-    place = (bugs or roots)[0]
-    index = (place.step, place.sample, *(place.neuron if isinstance(place.neuron, tuple) else (place.neuron,)))
+    ladder = Ladder(case.graph, expected, actual, model, certificate)
+    findings = [ladder.finding(name) for name in ladder.margins]
+    bugs = any(found.bugs for found in findings)
+    shown = [root for found in findings for root in found.shown if not (bugs and root.explained)]
+    first = min(shown, key=lambda root: root.step)
     return Outcome(
         "bug" if bugs else "explained",
         precision=model.precision,
         differing=differing,
-        roots=len(roots),
-        place=place,
-        margin=float(certificate.margins[place.unit][index]),
-        bound=float(certificate.bounds[place.unit][index]),
+        roots=sum(found.roots for found in findings),
+        place=First(*first[:4]),
+        margin=first.margin,
+        bound=first.bound,
     )
 
 
