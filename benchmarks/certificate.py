@@ -62,7 +62,7 @@ def main() -> None:
                 inputs = (np.random.default_rng(1).random((steps, samples, sizes[0])) < 0.1).astype(np.float32)
                 ratio, found = measured(graph, inputs, repeats)
                 label = f"{name}{' recurrent' if recurrent else ''}"
-                row = (label, steps, samples, f"{ratio:.2f}", f"{100 * found.certified:.3f} %", len(found.open))
+                row = (label, steps, samples, f"{ratio:.2f}", f"{100 * found.certified:.3f} %", found.opened)
                 print("| " + " | ".join(map(str, row)) + " |", flush=True)
 
 

@@ -45,7 +45,7 @@ def shares(certificate: sb.Certificate) -> dict[str, Any]:
         "decisions": certificate.decisions,
         "certified": certificate.certified,
         "conditional": certificate.conditional,
-        "open": len(certificate.open),
+        "open": certificate.opened,
         "smallest margin": certificate.smallest_margin,
         "margins of the open": sorted(abs(place.margin) for place in certificate.open)[:5],
     }

@@ -50,6 +50,8 @@ def _named(value: Any) -> Any:
     if isinstance(value, brian2.TimedArray):
         return f"TimedArray of {value.values.shape[1:]} every {value.dt!r} s"
     if isinstance(value, Function):
+        if isinstance(value.pyfunc, np.ufunc):  # compiled: it has a name, and is numpy's own or something else
+            return value.pyfunc is getattr(np, value.pyfunc.__name__, None), value.pyfunc.__name__
         code, cells = value.pyfunc.__code__, value.pyfunc.__closure__ or ()
         return code, [cell.cell_contents for cell in cells]
     return value

@@ -41,7 +41,7 @@ def _text(found: Certificate, show: int) -> str:
     lines = [
         f"{share(found.certified)} of {found.decisions:,} decisions must be equal on every engine that computes in "
         f"{found.model.precision}; {share(found.conditional)} if all that they depend on is equal",
-        f"smallest margin {found.smallest_margin:.3g}, open decisions {len(found.open):,}",
+        f"smallest margin {found.smallest_margin:.3g}, open decisions {found.opened:,}",
     ]
     if found.open[:show]:
         body = [
@@ -50,6 +50,6 @@ def _text(found: Certificate, show: int) -> str:
         ]
         header = ("step", "sample", "unit", "neuron", "s - threshold", "bound")
         lines += ["", *table(header, body, right=[0, 1, 4, 5])]
-    if len(found.open) > show > 0:
-        lines.append(f"and {len(found.open) - show:,} more")
+    if found.opened > show > 0:
+        lines.append(f"and {found.opened - show:,} more")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from snubridge.exactness.bounds import NO_GRID, STATELESS, Bounded, rounding_of
 from snubridge.exactness.error_model import ErrorModel
 from snubridge.exactness.grids import ZERO, lowest_bit
 from snubridge.exactness.unit_bounds import Decided, Past, UnitBounds
+from snubridge.ir.functions import LeakyReLU
 from snubridge.ir.graph import Edge, Graph
 from snubridge.ir.nodes import Input, Unit
 from snubridge.ir.numbers import Array, FixedPoint
@@ -114,6 +115,8 @@ class Block:
             drive = received[0]
             for other in received[1:]:
                 drive = drive + other
+            if self.model.flush:
+                drive = drive._replace(lost=drive.lost + (len(received) - 1) * self.model.lost)
             if name in self.units:
                 found = self.units[name].follow(drive, *reference[name], past[name])
                 past[name] = found.past
@@ -123,7 +126,7 @@ class Block:
                     decided[name] = found
             else:
                 now[name] = self.stateless[name](drive)
-                most = (now[name].magnitude + now[name].error).reshape(steps, -1).max(axis=1)
+                most = self.stateless[name].largest(now[name]).reshape(steps, -1).max(axis=1)
                 self._demand_range(name, first, most)
         for name, reach in self.reach.items():
             if reach:
@@ -155,6 +158,10 @@ class Block:
         value = array.reshape(-1, *array.shape[2:]).astype(np.float64)
         if (np.abs(value) <= 1).all() and (value == np.rint(value)).all():  # spikes: no need to look at their bits
             return Bounded.of_numbers(value, np.zeros(value.shape), np.zeros((), dtype=np.int64))
+        if not np.abs(value).max(initial=0.0) <= self.model.format.largest:
+            raise BadInput(
+                f"inputs beyond the range of {self.model.precision}: scale them down, or take a wider precision"
+            )
         relative = rounding_of(value, self.model)
         if relative.any():
             return Bounded.of_numbers(
@@ -163,13 +170,30 @@ class Block:
         return Bounded.of_numbers(value, np.zeros(value.shape), lowest_bit(value).min(initial=ZERO))
 
     def _demand_range(self, name: str, first: int, largest: Array) -> None:
-        beyond = ~(largest < math.ldexp(1.0, min(self.model.format.range, 1023)))
+        beyond = ~(largest <= self.model.format.largest)
         if beyond.any():
             step = int(np.flatnonzero(beyond)[0])
             raise BadInput(
-                f"node {name} may overflow {self.model.precision} at step {first + step} (magnitudes that sum to "
-                f"{largest[step]:.3g}): scale the weights or the inputs down, or take a wider precision"
+                f"node {name} may overflow {self.model.precision} at step {first + step} (magnitudes and the bounds on "
+                f"them sum to {largest[step]:.3g}): scale the weights or the inputs down, or take a wider precision"
             )
+
+
+def demand_parameters(graph: Graph, model: ErrorModel) -> None:
+    """Every parameter a finite number of the engine's format: an infinite one is no number even where it meets a 0."""
+    most = model.format.largest
+    changed = {"decay": model.decay_error, "threshold": model.threshold_error}
+    for name, node in graph.nodes.items():
+        arrays = dict(node.arrays())
+        if isinstance(node, Unit) and isinstance(node.g, LeakyReLU):
+            arrays["slope"] = np.asarray(node.g.slope)
+        for key, array in arrays.items():
+            largest = float(np.abs(array.astype(np.float64)).max(initial=0.0))
+            if not largest * (1 + changed.get(key, model.weight_error)) <= most:
+                raise BadInput(
+                    f"node {name} may overflow {model.precision}: its {key} holds {largest:.3g}, beyond {most:.3g}; "
+                    "scale it down, or take a wider precision"
+                )
 
 
 def _cut(trace: Trace, part: slice) -> dict[str, tuple[Array, Array]]:

@@ -5,7 +5,7 @@ Values of many samples and steps lie below one another, as rows (M, *shape).
 A value travels as the sum that it is: its terms are not rounded before something needs the number, so one bound
 covers every order in which an engine may add them, across all the Linears that feed one unit.
 
-    |engine - reference|  <=  error + (gamma_n + gamma'_n) (magnitude + error) + lost        gamma_n = n u / (1 - n u)
+    |engine - reference|  <=  error + (gamma_n + gamma'_n) (magnitude + error) + lost        gamma_n = (1 + u)^n - 1
 
 gamma' being that of the reference's own float64. The last two terms vanish where the sum is exact: error is 0, all
 terms are multiples of 2^grid, not below the format's range, and magnitude <= 2^(grid + significand).
@@ -72,10 +72,9 @@ class Bounded(NamedTuple):
 
 
 def gamma(roundings: Array, unit: float) -> Array:
-    """n u / (1 - n u), infinite where that makes no sense."""
-    product = roundings * unit
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(product < 0.5, product / (1 - product), np.inf)
+    """(1 + u)^n - 1: how far n factors 1 + d with |d| <= u lead from 1."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.expm1(roundings * math.log1p(unit)))
 
 
 def per_sample(values: Array, like: Array) -> Array:
@@ -99,7 +98,8 @@ def rounding_of(parameter: Array, model: ErrorModel, bits: int | None = None) ->
     What lies below the format's range may vanish, or double at the most.
     """
     bits = model.format.significand if bits is None else bits
-    inside = (lowest_bit(parameter) >= model.least) | (np.abs(parameter) >= math.ldexp(1.0, model.format.normal))
+    least = model.least if model.flush else model.format.normal - (bits - 1)
+    inside = (lowest_bit(parameter) >= least) | (np.abs(parameter) >= math.ldexp(1.0, model.format.normal))
     return np.where(~inside, 1.0, np.where(fits(parameter, bits), 0.0, math.ldexp(1.0, 1 - bits)))
 
 
@@ -171,11 +171,15 @@ class Stateless:
         terms = _terms(node, x)
         grid: Exponents = _least(node, x, self.model) + self.grid
         factor_error = self.weight_error + _factor_error(x, self.model)
+        received = np.broadcast_to(x.lost, x.error.shape)
         if factor_error:
             error = error + factor_error * (1 + factor_error) * (magnitude + error) * INFLATE
             grid = np.full((), NO_GRID)
-        lost = self._sum(np.broadcast_to(x.lost, x.error.shape)) if np.any(x.lost) else np.zeros(())
-        lost = lost + per_sample(terms, magnitude) * self.model.lost
+            if self._rounds_factors:
+                received = received + math.ldexp(1.0, self.model.format.lowest_factor)
+        lost = self._sum(received) if received.any() else np.zeros(())
+        sums = 2 if self.model.flush else 1  # a sum of two may be flushed as well
+        lost = lost + per_sample(terms, magnitude) * sums * self.model.lost
         roundings = x.roundings + terms
         if isinstance(node, AvgPool2d):
             grid, roundings = _divided(node, grid, roundings)
@@ -185,7 +189,17 @@ class Stateless:
             magnitude = magnitude + np.abs(self.bias)
             grid = np.minimum(grid, bias_grid)
             roundings = roundings + 1
+            lost = lost + (sums - 1) * self.model.lost
         return Bounded(np.broadcast_to(error, magnitude.shape), magnitude, roundings, lost, grid)
+
+    @property
+    def _rounds_factors(self) -> bool:
+        return self.model.format.factors < self.model.format.significand
+
+    def largest(self, y: Bounded) -> Array:
+        """The largest magnitude of any sum that leads to what the node puts out: an average divides a larger one."""
+        window = math.prod(self.node.kernel_size) if isinstance(self.node, AvgPool2d) else 1
+        return (y.magnitude + y.error) * window
 
 
 def _reshaped(node: Node, x: Bounded) -> Bounded:
@@ -196,10 +210,15 @@ def _reshaped(node: Node, x: Bounded) -> Bounded:
     return Bounded(turn(x.error), turn(x.magnitude), x.roundings, turn(x.lost), turn(x.grid))
 
 
+def nothing(x: Bounded) -> NDArray[np.bool_]:
+    """Where all terms are 0; a magnitude may be 0 since it lies below float64, and then something is lost there."""
+    return np.asarray((x.magnitude == 0) & (x.lost == 0))
+
+
 def _terms(node: Any, x: Bounded) -> Array:
     """(B,): how many products one output sums at most; a product with 0 is exact and changes no sum."""
     if isinstance(node, Linear):
-        counts: Array = np.count_nonzero(x.magnitude, axis=-1).reshape(len(x.error), -1).max(axis=1)
+        counts: Array = np.count_nonzero(~nothing(x), axis=-1).reshape(len(x.error), -1).max(axis=1)
         return counts.astype(np.float64)
     window = node.weight[0].size if isinstance(node, Conv2d) else node.kernel_size[0] * node.kernel_size[1]
     return np.full(len(x.error), float(window))
@@ -212,7 +231,7 @@ def _least(node: Any, x: Bounded, model: ErrorModel) -> Exponents:
     axes = -1 if isinstance(node, Linear) else tuple(range(1, x.error.ndim))
     exact = (x.error == 0) & fit(x.magnitude, x.grid, model)
     settled = np.where(exact, x.grid, NO_GRID) if x.roundings.any() or x.error.any() else x.grid
-    spread = np.broadcast_to(np.where(x.magnitude == 0, ZERO, settled), x.error.shape)
+    spread = np.broadcast_to(np.where(nothing(x), ZERO, settled), x.error.shape)
     return np.asarray(spread.min(axis=axes, keepdims=True))
 
 
@@ -222,7 +241,8 @@ def _factor_error(x: Bounded, model: ErrorModel) -> float:
     if form.factors == form.significand:
         return 0.0
     room = np.ldexp(1.0, np.clip(x.grid + form.factors, -1074, 1023))
-    return 0.0 if ((x.error == 0) & (x.magnitude < room)).all() else 2.0 ** (1 - form.factors)
+    fitting = (x.error == 0) & (x.magnitude < room) & (x.grid >= form.lowest_factor)
+    return 0.0 if fitting.all() else 2.0 ** (1 - form.factors)
 
 
 def _divided(node: AvgPool2d, grid: Exponents, roundings: Array) -> tuple[Exponents, Array]:

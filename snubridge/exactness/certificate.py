@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snubridge.errors import BadInput, Unsupported
-from snubridge.exactness.block import Block
+from snubridge.exactness.block import Block, demand_parameters
 from snubridge.exactness.dependence import reached
 from snubridge.exactness.error_model import ErrorModel
 from snubridge.exactness.unit_bounds import Decided
@@ -39,6 +39,26 @@ class Open(NamedTuple):
     bound: float
 
 
+class _Found(NamedTuple):
+    """The open decisions of one unit in one chunk, as arrays: there may be as many as decisions."""
+
+    unit: str
+    shape: tuple[int, ...]
+    step: int
+    sample: int
+    places: NDArray[np.int64]
+    margin: Array
+    bound: Array
+
+    def listed(self) -> Iterator[Open]:
+        places = np.stack(np.unravel_index(self.places, self.shape), axis=1).tolist()
+        for (step, sample, *neuron), margin, bound in zip(
+            places, self.margin.tolist(), self.bound.tolist(), strict=True
+        ):
+            at = neuron[0] if len(neuron) == 1 else tuple(neuron)
+            yield Open(self.step + step, self.sample + sample, self.unit, at, margin, bound)
+
+
 @dataclass(frozen=True)
 class Certificate:
     """What must be equal on every engine that fits ``model``; all shares are of the decisions that count.
@@ -47,7 +67,7 @@ class Certificate:
     ``certified``        the share that must be equal, whatever else an engine does within the model
     ``conditional``      the share that must be equal if all that it depends on is
     ``smallest_margin``  the smallest |s - threshold|; infinite if nothing spikes
-    ``open``             the decisions that the model leaves open, in the order of steps
+    ``opened``           how many decisions the model leaves open; ``open`` lists them
     ``margins, bounds``  with ``record=True``, by unit (T, B, *shape): s - threshold, signed, and the bound on s
     """
 
@@ -56,16 +76,22 @@ class Certificate:
     certified: float
     conditional: float
     smallest_margin: float
-    open: tuple[Open, ...]
+    opened: int
     margins: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     bounds: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     uncertified: Mapping[str, NDArray[np.bool_]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """By unit (T, B, *shape): decisions that are open or depend on one; empty where there is none."""
+    found: tuple[_Found, ...] = field(default=(), repr=False, compare=False)
 
-    @cached_property
+    @property
     def complete(self) -> bool:
         """Whether every decision is certified."""
-        return not self.open
+        return not self.opened
+
+    @cached_property
+    def open(self) -> tuple[Open, ...]:
+        """The decisions that the model leaves open, in the order of steps."""
+        return tuple(sorted((place for found in self.found for place in found.listed()), key=lambda place: place.step))
 
 
 def certify(
@@ -93,6 +119,8 @@ def certify(
         raise BadInput(f"model: a {type(model).__name__}; an sb.ErrorModel is needed")
     if isinstance(graph.numbers, FixedPoint):
         _demand_exact(graph, model)
+    else:
+        demand_parameters(graph, model)
     return _collected(graph, run, model, record)
 
 
@@ -121,7 +149,7 @@ class _Tally:
         self.graph, self.run, self.record = graph, run, record
         self.counted = self.certain = self.closed = 0
         self.smallest = math.inf
-        self.opened: list[Open] = []
+        self.found: list[_Found] = []
         self.kept: dict[str, dict[str, list[Array]]] = {"margins": {}, "bounds": {}, "uncertified": {}}
 
     def take(self, block: Block) -> None:
@@ -136,7 +164,8 @@ class _Tally:
                 self.counted += int(inside.sum())
                 self.closed += int((inside & ~unit.open).sum())
                 self.smallest = min(self.smallest, float(np.abs(unit.margin).min(where=inside, initial=math.inf)))
-                self.opened.extend(_listed(name, marks[name][-1], unit, first, block.samples.start))
+                if marks[name][-1].any():
+                    self.found.append(_found(name, marks[name][-1], unit, first, block.samples.start))
                 if self.record:
                     self.kept["margins"].setdefault(name, []).append(unit.margin)
                     self.kept["bounds"].setdefault(name, []).append(unit.bound)
@@ -149,8 +178,7 @@ class _Tally:
 
     def certificate(self, model: ErrorModel) -> Certificate:
         """The sum of it all."""
-        self.opened.sort(key=lambda place: place.step)
-        if not self.opened and not self.record:
+        if not self.found and not self.record:
             self.kept["uncertified"] = {}
         groups = {
             group: MappingProxyType({name: self._whole(parts) for name, parts in named.items()})
@@ -162,7 +190,8 @@ class _Tally:
             certified=self.certain / self.counted if self.counted else 1.0,
             conditional=self.closed / self.counted if self.counted else 1.0,
             smallest_margin=self.smallest,
-            open=tuple(self.opened),
+            opened=sum(len(found.places) for found in self.found),
+            found=tuple(self.found),
             **groups,
         )
 
@@ -182,15 +211,8 @@ def _spread(alive: NDArray[np.bool_], like: Array) -> NDArray[np.bool_]:
     return alive.reshape(*alive.shape, *[1] * (like.ndim - 2))
 
 
-def _listed(name: str, marks: NDArray[np.bool_], unit: Decided, first: int, sample: int) -> list[Open]:
-    return [
-        Open(
-            first + place[0],
-            sample + place[1],
-            name,
-            place[2] if len(place) == 3 else tuple(place[2:]),
-            float(unit.margin[tuple(place)]),
-            float(unit.bound[tuple(place)]),
-        )
-        for place in np.argwhere(marks).tolist()
-    ]
+def _found(name: str, marks: NDArray[np.bool_], unit: Decided, first: int, sample: int) -> _Found:
+    index = np.flatnonzero(marks)
+    return _Found(
+        name, marks.shape, first, sample, index, unit.margin.reshape(-1)[index], unit.bound.reshape(-1)[index]
+    )

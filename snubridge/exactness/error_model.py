@@ -1,6 +1,7 @@
 """How an engine rounds: the assumptions under which a certificate holds.
 
     fl(a o b) = (a o b)(1 + d) + n      |d| <= u, and |n| bounds what is lost below the format's range
+                                        (for sums n = 0, unless the engine flushes)
 
 for every sum and product, in any order of summation, rounded in any direction, with or without fused multiply-add.
 """
@@ -20,7 +21,7 @@ class Format:
     """A binary floating-point format.
 
     ``significand``  bits of a sum, the hidden one included
-    ``factors``      bits to which the factors of a product are rounded before it is formed
+    ``factors``      bits to which the factors of Linears and convolutions are rounded before they are multiplied
     ``lowest``       the smallest subnormal is 2^lowest
     ``normal``       the smallest normal is 2^normal
     ``range``        finite numbers stay below 2^range
@@ -36,6 +37,16 @@ class Format:
     def unit(self) -> float:
         """u: the distance from 1 to the next number, so that every direction of rounding is covered."""
         return math.ldexp(1.0, 1 - self.significand)
+
+    @property
+    def lowest_factor(self) -> int:
+        """The smallest subnormal of what is multiplied is 2^lowest_factor."""
+        return self.normal - (self.factors - 1)
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number that can be multiplied."""
+        return (2 - math.ldexp(1.0, 1 - self.factors)) * math.ldexp(1.0, self.range - 1)
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -70,7 +81,7 @@ class ErrorModel:
     ulps: float = 8.0
 
     def __post_init__(self) -> None:
-        if self.precision not in FORMATS:
+        if not isinstance(self.precision, str) or self.precision not in FORMATS:
             raise BadInput(f"precision={self.precision!r:.40}: one of {', '.join(FORMATS)} is needed")
         for name in ("weight_error", "decay_error", "threshold_error", "ulps"):
             value = getattr(self, name)
@@ -89,8 +100,9 @@ class ErrorModel:
 
     @property
     def lost(self) -> float:
-        """What one product or division loses at most below the format's range."""
-        return math.ldexp(1.0, self.least)
+        """What one product or division loses at most below the format's range; and in float64 the reference's, and
+        the bound's own."""
+        return math.ldexp(1.0, self.least) + math.ldexp(1.0, FORMATS["float64"].lowest + 2)
 
     @property
     def keeps_parameters(self) -> bool:

@@ -49,7 +49,7 @@ class Decided:
     output: Bounded
     past: Past
     largest: Array
-    """(L,): the largest magnitude that a sum may have."""
+    """(L,): the largest magnitude that anything on the way to s and y may have."""
 
 
 class _Terms(NamedTuple):
@@ -81,7 +81,7 @@ class UnitBounds:
     @cached_property
     def decay_error(self) -> Array:
         """Relative to the decay."""
-        return self.model.decay_error + rounding_of(self.decay, self.model, self.model.format.factors)
+        return self.model.decay_error + rounding_of(self.decay, self.model)
 
     @cached_property
     def threshold_error(self) -> Array:
@@ -131,7 +131,8 @@ class UnitBounds:
         rounded = rounded + gamma(drive.roundings + (terms.roundings + 1), FORMATS["float64"].unit)
         rounded = per_sample(rounded * INFLATE, drive.error).reshape(*steps[:2], *[1] * (len(steps) - 2))
         inherited = drive.error.reshape(steps) + self.decay_error * terms.magnitude + terms.error
-        lost = np.broadcast_to(drive.lost, drive.error.shape).reshape(steps) + terms.roundings * self.model.lost
+        operations = terms.roundings + (1 if self.model.flush else 0)  # the last sum may be flushed as well
+        lost = np.broadcast_to(drive.lost, drive.error.shape).reshape(steps) + operations * self.model.lost
         fixed = rounded * magnitude + lost
         grid = self._grid(drive, terms, magnitude)
         exact = None if grid is None else fit(magnitude, grid, self.model) & (inherited == 0)
@@ -151,7 +152,27 @@ class UnitBounds:
             error[t] = e
             if not self.unit.spiking:
                 y_error[t] = e_y = self._output_error(s[t], y[t], e)
-        return error, y_error, (magnitude + error).reshape(steps[0], -1).max(axis=1)
+        before = [
+            np.concatenate([start[None], now[:-1]]) for start, now in ((past.error, error), (past.y_error, y_error))
+        ]
+        return error, y_error, self._largest(magnitude, error, before_s, before_y, *before)
+
+    def _largest(self, magnitude: Array, error: Array, s: Array, y: Array, e: Array, e_y: Array) -> Array:
+        """The largest magnitude of each step, (L,), of sums and of what they are made of; ``s``, ``y``: carried."""
+
+        def most(values: Array) -> Array:
+            return np.asarray(values.reshape(len(values), -1).max(axis=1))
+
+        unit, threshold = self.unit, float((np.abs(self.threshold) * (1 + self.threshold_error)).max())
+        total, held = most(magnitude + error), most(np.abs(s)) + most(e)
+        if isinstance(unit.g, LeakyReLU):
+            total = total * max(1.0, abs(float(unit.g.slope)))
+        if unit.reset in (Reset.SUBTRACT, Reset.SUBTRACT_DECAYED):
+            held = held + threshold * (most(np.abs(y)) + most(e_y))
+        elif not unit.spiking and unit.reset is not Reset.NONE:
+            held = held * (1 + most(np.abs(y)) + most(e_y))
+        above = 0.0 if unit.spiking else threshold  # s - threshold
+        return np.asarray(np.maximum(total + above, held))
 
     def _grid(self, drive: Bounded, terms: _Terms, magnitude: Array) -> Exponents | None:
         """The grid of all terms of a sum, if what it carries is the engine's very own; None if no sum is exact."""
@@ -160,7 +181,7 @@ class UnitBounds:
         spread = np.broadcast_to(drive.grid, drive.error.shape).reshape(magnitude.shape)
         if not fit(magnitude, spread, self.model).any():  # before more is computed
             return None
-        grid: Exponents = np.minimum(spread, np.where(terms.magnitude == 0, ZERO, terms.grid))
+        grid: Exponents = np.minimum(spread, terms.grid)
         return grid
 
     def _kept(self, before_y: Array) -> Array:
@@ -193,7 +214,7 @@ class UnitBounds:
         """
         assert isinstance(self.unit.g, LeakyReLU)
         slope = np.asarray(float(self.unit.g.slope))
-        slope_error = rounding_of(slope, self.model, self.model.format.factors)
+        slope_error = rounding_of(slope, self.model)
         exact = (error == 0) & (slope_error == 0) & fit(np.abs(s), grid + lowest_bit(slope), self.model)
         steepest = max(1.0, float(np.abs(slope)))
         rounded = (self.units + slope_error) * steepest * (np.abs(s) + steepest * error) + self.model.lost
@@ -236,8 +257,13 @@ def _none(b: UnitBounds, s: Array, y: Array) -> _Terms:
 
 
 def _decayed(b: UnitBounds, s: Array, roundings: int) -> _Terms:
-    grid = b.grids[0] + lowest_bit(s) if roundings == 1 else np.full((), NO_GRID)
+    grid = _held_grid(b, s, lowest_bit(s)) if roundings == 1 else np.full((), NO_GRID)
     return _Terms(b.decay * np.abs(s), roundings, grid, 0.0)
+
+
+def _held_grid(b: UnitBounds, s: Array, grid: Exponents) -> Exponents:
+    """That of decay * s, with s on a grid; all of them where it is 0."""
+    return np.where((b.decay == 0) | (s == 0), ZERO, b.grids[0] + grid)
 
 
 def _subtract(b: UnitBounds, s: Array, y: Array) -> _Terms:
@@ -247,19 +273,24 @@ def _subtract(b: UnitBounds, s: Array, y: Array) -> _Terms:
     error = b.threshold_error * taken
     if not b.unit.spiking:
         return _Terms(magnitude, 3, np.full((), NO_GRID), error)
-    held, given = b.grids[0] + lowest_bit(s), np.where(taken == 0, ZERO, b.grids[1])
-    return _Terms(magnitude, 3, np.minimum(np.where(b.decay * s == 0, ZERO, held), given), error)
+    return _Terms(magnitude, 3, np.minimum(_held_grid(b, s, lowest_bit(s)), _taken_grid(b, y)), error)
+
+
+def _taken_grid(b: UnitBounds, y: Array) -> Exponents:
+    """That of threshold * y with a y of 0 or 1."""
+    return np.where((b.threshold == 0) | (y == 0), ZERO, b.grids[1])
 
 
 def _subtract_decayed(b: UnitBounds, s: Array, y: Array) -> _Terms:
     """decay * (s - threshold * y): the difference inside is a sum of its own, which has to be exact as well."""
     taken = np.abs(b.threshold * y)
     inside = np.abs(s) + taken
-    error = b.decay * b.threshold_error * taken
+    error = b.decay * (1 + b.decay_error) * b.threshold_error * taken
     if not b.unit.spiking:
         return _Terms(b.decay * inside, 3, np.full((), NO_GRID), error)
-    grid = np.minimum(lowest_bit(s), np.where(taken == 0, ZERO, b.grids[1]))
-    return _Terms(b.decay * inside, 3, np.where(fit(inside, grid, b.model), b.grids[0] + grid, NO_GRID), error)
+    grid = np.minimum(lowest_bit(s), _taken_grid(b, y))
+    exact = (b.decay == 0) | fit(inside, grid, b.model)
+    return _Terms(b.decay * inside, 3, np.where(exact, _held_grid(b, inside, grid), NO_GRID), error)
 
 
 _TERMS: Mapping[Reset, Callable[[UnitBounds, Array, Array], _Terms]] = {

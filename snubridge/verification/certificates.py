@@ -47,6 +47,6 @@ def stated(model: ErrorModel, found: Certificate | str) -> dict[str, Any]:
         "decisions": found.decisions,
         "certified": found.certified,
         "conditional": found.conditional,
-        "open": len(found.open),
+        "open": found.opened,
         "smallest_margin": smallest if math.isfinite(smallest) else None,
     }

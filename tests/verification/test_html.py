@@ -151,7 +151,16 @@ def test_names_reasons_and_metadata_stay_text(verification):
         models={HOSTILE: sb.ErrorModel("float32")},
     )
     report = Report(
-        (row, absent), False, HOSTILE, 50, 2, {HOSTILE: HOSTILE}, {HOSTILE: {HOSTILE: HOSTILE}}, HOSTILE, evidence
+        rows=(row, absent),
+        silent=False,
+        graph=HOSTILE,
+        steps=50,
+        samples=2,
+        versions={HOSTILE: HOSTILE},
+        facts={HOSTILE: {HOSTILE: HOSTILE}},
+        certificates={HOSTILE: {"model": HOSTILE, "reason": HOSTILE}},
+        inputs=HOSTILE,
+        evidence=evidence,
     )
     text = page(report)
     tree = tree_of(text)

@@ -114,7 +114,7 @@ def _told(report: Report, backend: str, rows: list[Row]) -> Iterator[str]:
         if first.largest_difference is not None:
             text += f" The largest difference is {number(first.largest_difference)}."
         yield text
-    suspects = getattr(report, "suspects", {}).get(backend, ())
+    suspects = report.suspects.get(backend, ())
     if suspects:
         yield f"The usual mistakes, tried one by one: {'; '.join(map(str, suspects))}."
     elif any(getattr(row, "bugs", None) for row in rows):
