@@ -156,3 +156,13 @@ def test_hostile_failures_are_refused(case, failure, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1), err
     assert "unforeseen" not in err
+
+
+def test_a_name_that_commands_a_terminal_is_shown_escaped(failure, tmp_path, capsys):
+    folder = tmp_path / "failure"
+    shutil.copytree(failure, folder)
+    described(graph="\x1b[2Jnice\u202e\nname")(folder)
+    capsys.readouterr()
+    assert main(["fuzz", "--replay", str(folder)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("\\x1b[2Jnice\\u202e; name on plain: equal")
