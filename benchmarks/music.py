@@ -61,8 +61,9 @@ def main() -> int:
     figures: dict[str, Any] = {"chorales": len(held_out), "steps": int(lengths.sum())}
     for precision in ("float64", "float32"):
         figures[precision] = shares(sb.certify(graph, inputs, precision, lengths=lengths))
-    calibration, _ = batch(chorales.train[:CALIBRATED])
-    fixed = sb.quantize(graph, sb.FixedPoint(fraction_bits=None, state_bits=STATE_BITS), calibration)
+    calibration, calibrated = batch(chorales.train[:CALIBRATED])
+    numbers = sb.FixedPoint(fraction_bits=None, state_bits=STATE_BITS)
+    fixed = sb.quantize(graph, numbers, calibration, lengths=calibrated)
     report = sb.verify(fixed, inputs, ENGINES, lengths=lengths)
     (output,) = graph.of_kind(sb.Output)
     before, after = (nll(sb.simulate(g, inputs).outputs[output], inputs, lengths) for g in (graph, fixed))

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from snubridge.errors import BadInput
+from snubridge.errors import BadInput, one_line
 from snubridge.ir.disk import checked_path
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def _replay(path: str) -> tuple[int, dict[str, Any], str]:
     }
     where = "" if outcome.place is None else f", first at {outcome.place}"
     reason = "" if outcome.reason is None else f": {outcome.reason}"
-    text = f"{case.name} on {target.label}: {outcome.kind}{where}{reason} (written as {before})\n{case.graph}"
+    said = f"{case.name} on {target.label}: {outcome.kind}{where}{reason} (written as {before})"
+    text = f"{one_line(said)}\n{case.graph}"  # the name is out of a file
     return (1 if outcome.failing else 0), document, text
 
 

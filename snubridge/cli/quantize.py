@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inputs", metavar="X.npy", help="what calibrates: (T, B, *shape), or an .npz with one array per input"
     )
+    parser.add_argument("--lengths", metavar="L.npy", help="(B,): how many steps of each sample calibrate and count")
     parser.add_argument("--out", required=True, metavar="NET.safetensors", help="the graph in fixed point")
     parser.add_argument("--state-bits", type=int, default=16, metavar="N", help="bits of a state (16)")
     parser.add_argument("--decay-bits", type=int, default=8, metavar="N", help="a decay is m / 2^N (8)")
@@ -33,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """See ``snubridge.cli``."""
-    arguments.output(args.out, args.graph, args.inputs)
+    arguments.output(args.out, args.graph, args.inputs, args.lengths)
     numbers = FixedPoint(args.fraction_bits, args.state_bits, args.decay_bits, args.rounding)
     graph = quantize(
         load(args.graph),
         numbers,
         None if args.inputs is None else arguments.inputs(args),
         scale="max" if args.scale == "max" else None,
+        lengths=arguments.lengths(args),
     )
     save(graph, args.out)
     quantized = graph.metadata["quantized"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from snubridge.errors import BadInput, Breach, InvalidGraph
 from snubridge.ir.budget import STEPS, beyond, budget
@@ -28,7 +29,14 @@ ROUNDS = 12
 """How often chosen bits are lowered to come within a budget."""
 
 
-def quantize(graph: Graph, numbers: FixedPoint, inputs: Inputs | None = None, *, scale: Scale = "max") -> Graph:
+def quantize(
+    graph: Graph,
+    numbers: FixedPoint,
+    inputs: Inputs | None = None,
+    *,
+    scale: Scale = "max",
+    lengths: ArrayLike | None = None,
+) -> Graph:
     """The graph in ``numbers``, valid and, where its bits leave room for that, exact in float32 too.
 
     ``numbers``  of its ``fraction_bits`` what is None, or missing in a dict, is chosen: for a Unit the finest grid on
@@ -40,6 +48,7 @@ def quantize(graph: Graph, numbers: FixedPoint, inputs: Inputs | None = None, *,
                  of two, the largest with which its largest calibrated state fits; spikes do not change by it. Units
                  that share an incoming Linear share it; it is 1 for h=Identity(), whose output would change, where
                  something else also hears what is scaled, or cannot be scaled, and without ``inputs``. None: 1
+    ``lengths``  (B,): only these many steps of each sample calibrate and count
 
     ``metadata["quantized"]`` states the scales, and by unit how many spikes changed of how many on these inputs.
     """
@@ -47,9 +56,17 @@ def quantize(graph: Graph, numbers: FixedPoint, inputs: Inputs | None = None, *,
         raise BadInput(f"numbers: a {type(numbers).__name__}; pass sb.FixedPoint(fraction_bits=None), say")
     if scale not in ("max", None):
         raise BadInput(f"scale={scale!r}: 'max' or None is needed")
+    if inputs is None and lengths is not None:
+        raise BadInput("lengths: of no inputs; pass inputs as well, or no lengths")
     validate(graph)
-    trace = None if inputs is None else simulate(graph, inputs, record=("spikes", "states"))
-    arrays = {} if inputs is None else dict(prepare(graph, inputs).inputs)  # as the float graph takes them
+    arrays: dict[str, Array] = {}
+    trace = None
+    if inputs is not None:
+        run = prepare(graph, inputs, lengths)
+        arrays = {
+            name: _held(array, run.lengths) for name, array in run.inputs.items()
+        }  # as the float graph takes them
+        trace = simulate(graph, arrays, record=("spikes", "states"), lengths=run.lengths)
     nodes = _with_ranges(graph, arrays)
     _demand_expressible(graph, nodes, numbers)
     ranges = _ranges(graph, trace)
@@ -59,8 +76,23 @@ def quantize(graph: Graph, numbers: FixedPoint, inputs: Inputs | None = None, *,
     found, scales = _fitted(graph, nodes, numbers, ranges, chosen, scale if trace is not None else None)
     quantized = {"from": graph.digest, "numbers": repr(found.numbers), "scales": scales}
     if trace is not None:
-        quantized |= _changes(graph, trace, simulate(found, arrays))
+        quantized |= _changes(graph, trace, simulate(found, arrays, lengths=trace.lengths))
     return Graph(found.nodes, found.edges, numbers=found.numbers, metadata=graph.metadata | {"quantized": quantized})
+
+
+def _alive(values: Array, lengths: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.arange(len(values))[:, None] < lengths)
+
+
+def _counted(values: Array, lengths: Array) -> Array:
+    """(T, B, *shape) as (N, *shape): the steps within the samples' lengths."""
+    return np.asarray(values[_alive(values, lengths)])
+
+
+def _held(values: Array, lengths: Array) -> Array:
+    """The values with each sample's first step in place of what pads it, which would widen ranges and grids."""
+    alive = _alive(values, lengths)
+    return np.where(alive.reshape(*alive.shape, *[1] * (values.ndim - 2)), values, values[:1])
 
 
 def _with_ranges(graph: Graph, arrays: Mapping[str, Array]) -> Nodes:
@@ -124,7 +156,11 @@ def _ranges(graph: Graph, trace: Trace | None) -> dict[str, float]:
     """By unit the largest magnitude that its state has to hold: all calibrated states, its first one, its threshold."""
     found: dict[str, float] = {}
     for name, unit in graph.of_kind(Unit).items():
-        values = [unit.initial_state, unit.threshold, *([] if trace is None else [trace.states[name]])]
+        values = [
+            unit.initial_state,
+            unit.threshold,
+            *([] if trace is None else [_counted(trace.states[name], trace.lengths)]),
+        ]
         found[name] = max(float(np.abs(value).max()) for value in values)
     return found
 
@@ -330,10 +366,13 @@ def _floor_log2(value: float) -> int:
 
 def _changes(graph: Graph, before: Trace, after: Trace) -> dict[str, Any]:
     """By unit, how many spikes changed of how many bins; by output, the largest difference."""
-    spikes = {
-        name: {"changed": int((before.spikes[name] != after.spikes[name]).sum()), "total": before.spikes[name].size}
-        for name, unit in graph.of_kind(Unit).items()
-        if unit.spiking
-    }
-    outputs = {name: float(np.abs(after.outputs[name] - value).max()) for name, value in before.outputs.items()}
+    spikes = {}
+    for name, unit in graph.of_kind(Unit).items():
+        if unit.spiking:
+            changed = _counted(before.spikes[name] != after.spikes[name], before.lengths)
+            spikes[name] = {"changed": int(changed.sum()), "total": changed.size}
+    outputs = {}
+    for name, value in before.outputs.items():
+        gaps = np.abs(after.outputs[name] - value)
+        outputs[name] = float((gaps if name in before.reduced else _counted(gaps, before.lengths)).max())
     return {"spikes": spikes, "outputs": outputs}

@@ -28,7 +28,7 @@ from snubridge.ir import (
     Unit,
     validate,
 )
-from snubridge.ir.budget import beyond, state_grids
+from snubridge.ir.budget import STEPS, beyond, state_grids
 from snubridge.ir.numbers import NUMBERS, Array, FixedPoint
 from snubridge.nn.kernels import Dynamics, State, clamped, on_grid, scan, step
 from snubridge.nn.reductions import Lengths, reduced
@@ -111,9 +111,10 @@ class Network(torch.nn.Module):
     Parts without recurrence run over the whole sequence at once, recurrent cores step by step.
     ``parameter(node, field)`` gives one parameter; ``nn.capture`` gives the graph back.
 
-    In FixedPoint the module computes in float32 where the budget allows it, else in float64, and exactly. Its
-    parameters are trained as they are, and rounded to their grids each time that they are used; gradients pass
-    rounding and saturation as if they were not there. ``nn.capture`` gives the rounded ones.
+    In FixedPoint the module computes in float32 where the budget allows it, else in float64, and exactly; ``BadInput``
+    where it, or what it is given, was converted to a type that does not hold every sum. Its parameters are trained as
+    they are, and rounded to their grids each time that they are used; gradients pass rounding and saturation as if they
+    were not there. ``nn.capture`` gives the rounded ones.
     """
 
     def __init__(self, graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False) -> None:
@@ -127,6 +128,7 @@ class Network(torch.nn.Module):
             tuple(sorted(part, key=position.__getitem__)) for part in strongly_connected(graph.nodes, graph.edges)
         ]
         self._fixed = graph.numbers if isinstance(graph.numbers, FixedPoint) else None
+        self._inexact: dict[torch.dtype, str] = {}
         grids = state_grids(graph)
         self._dynamics = {
             name: Dynamics(unit.reset, unit.g, unit.h, surrogate, grids.get(name))
@@ -215,7 +217,11 @@ class Network(torch.nn.Module):
                 needed = f"(T, B, {', '.join(map(str, self._shapes[name]))})"
                 raise BadInput(f"input {name}: shape {tuple(value.shape)}; needed {needed}")
             if self._fixed is not None:
+                self._demand_exact(f"input {name}", value)
                 _demand_on_grid(name, self._graph.of_kind(Input)[name], value)
+        if self._fixed is not None:
+            for key, parameter in self._values.items():
+                self._demand_exact(f"parameter {key}", parameter)
         sizes = {tuple(value.shape[:2]) for value in inputs.values()}
         if len(sizes) > 1 or 0 in next(iter(sizes)):
             raise BadInput(
@@ -240,6 +246,19 @@ class Network(torch.nn.Module):
             if reach
         }
         return recording, NetworkState(recording.last, lines)
+
+    def _demand_exact(self, place: str, value: Tensor) -> None:
+        """``BadInput`` for values of a type in which not every sum is exact: torch would round without a word."""
+        dtype = value.dtype
+        if not dtype.is_floating_point:
+            return
+        if dtype not in self._inexact:  # the budget is the graph's, whatever is trained: once for each type will do
+            name = str(dtype).removeprefix("torch.")
+            types = f"{' or '.join(STEPS)} is needed in FixedPoint"
+            self._inexact[dtype] = "; ".join(beyond(self._graph, name)) if name in STEPS else types
+        if self._inexact[dtype]:
+            remedy = "" if dtype is torch.float64 else "; call .double() on the module and on what it is given"
+            raise BadInput(f"{place} of type {dtype}: {self._inexact[dtype]}{remedy}")
 
     def _initial(self, sample: Tensor) -> NetworkState:
         samples = sample.shape[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from snubridge.errors import BadInput
+from snubridge.errors import BadInput, Unsupported, one_line
 from snubridge.exactness import Certificate, ErrorModel, certify
 from snubridge.ir.graph import Graph
 from snubridge.reference.inputs import Inputs
@@ -26,14 +26,19 @@ class Certificates:
     _known: dict[ErrorModel, Certificate | str] = field(default_factory=dict)
 
     def of(self, model: ErrorModel) -> Certificate | str:
-        """The certificate; or why there is none: the format may overflow."""
+        """The certificate; or why there is none: the format may overflow, or is no match for FixedPoint."""
         if model not in self._known:
             self.progress(f"certificate for {model.precision}")
             try:
                 self._known[model] = certify(self.graph, self.inputs, model=model, record=True, lengths=self.lengths)
-            except BadInput as error:  # the inputs are sound: the reference took them
-                self._known[model] = str(error)
+            except (BadInput, Unsupported) as error:  # the inputs are sound: the reference took them
+                self._known[model] = why_none(error)
         return self._known[model]
+
+
+def why_none(error: BadInput | Unsupported) -> str:
+    """Why ``certify`` claims nothing, in one line."""
+    return one_line("; ".join(error.reasons) if isinstance(error, Unsupported) else str(error))
 
 
 def stated(model: ErrorModel, found: Certificate | str) -> dict[str, Any]:

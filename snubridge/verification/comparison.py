@@ -18,6 +18,11 @@ TOLERANCE: Mapping[str, float] = MappingProxyType({"float32": 1e-5, "float64": 1
 """How far values that are not spikes may lie apart, relative to their scale, by precision."""
 
 
+def tolerated(precision: str) -> str:
+    """The format whose tolerance an engine's values are held to: float32 stands for all that are narrower too."""
+    return precision if precision in TOLERANCE else "float32"
+
+
 class First(NamedTuple):
     """The place of a difference; ``neuron`` is an index, or a tuple of them for layers with axes."""
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from snubridge.exactness import Certificate, ErrorModel
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
-from snubridge.ir.numbers import Array, Float32, Float64
+from snubridge.ir.numbers import Array
 from snubridge.reference.inputs import Run
 from snubridge.reference.trace import Trace
 from snubridge.verification.certificates import Certificates
+from snubridge.verification.ladder import always_exact
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ class Evidence:
     def bounds(self) -> Mapping[ErrorModel, tuple[tuple[str, ...], Certificate | str]]:
         """By error model: the backends that state it, and its certificate or why there is none.
 
-        Empty where there are no certificates: none were asked for, or the graph's numbers are no floats.
+        Empty where none were asked for. Backends whose every sum is exact need none.
         """
-        if self.certificates is None or not isinstance(self.graph.numbers, Float32 | Float64):
+        if self.certificates is None:
             return {}
-        models = dict.fromkeys(self.models.values())
+        models = [model for model in dict.fromkeys(self.models.values()) if not always_exact(self.graph, model)]
         named = {model: tuple(name for name, other in self.models.items() if other == model) for model in models}
         return {model: (names, self.certificates.of(model)) for model, names in named.items()}
 

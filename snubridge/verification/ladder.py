@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snubridge.exactness import Certificate, ErrorModel, reached
-from snubridge.ir.budget import beyond
+from snubridge.ir.budget import STEPS, beyond
 from snubridge.ir.functions import Identity, Reset
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Output, Unit
 from snubridge.ir.numbers import Array, FixedPoint, Float64
 from snubridge.ir.structure import shapes
 from snubridge.reference.trace import Trace
-from snubridge.verification.comparison import TOLERANCE, apart, within
+from snubridge.verification.comparison import apart, tolerated, within
 
 Marks = Mapping[str, NDArray[np.bool_]]
 SHOWN = 10
@@ -77,7 +77,8 @@ class Finding:
 
 def always_exact(graph: Graph, model: ErrorModel) -> bool:
     """Rung 1: whether the graph's numbers say that every sum is exact in the engine's format, for all inputs."""
-    return isinstance(graph.numbers, FixedPoint) and model.keeps_parameters and not beyond(graph, model.precision)
+    known = isinstance(graph.numbers, FixedPoint) and model.keeps_parameters and model.precision in STEPS
+    return known and not beyond(graph, model.precision)
 
 
 def rung_of(spikes: bool, *, exact: bool, certified: bool) -> str:
@@ -106,8 +107,8 @@ class Ladder:
 
     @property
     def precision(self) -> str:
-        """The format whose tolerance values are held to: float32 stands for all that are narrower too."""
-        return self.model.precision if self.model.precision in TOLERANCE else "float32"
+        """The format whose tolerance values are held to."""
+        return tolerated(self.model.precision)
 
     @cached_property
     def exact(self) -> bool:

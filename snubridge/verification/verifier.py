@@ -138,10 +138,12 @@ def _chosen(backends: Backends | None) -> dict[str, tuple[str, Mapping[str, Any]
         raise BadInput(f"backends={shown(backends)}: a list of names is needed, say ['pcm']")
     if isinstance(backends, Mapping):
         for label, value in backends.items():
-            named = isinstance(label, str) and isinstance(value, tuple) and len(value) == 2
+            named = isinstance(label, str) and label != "" and isinstance(value, tuple) and len(value) == 2
             if not (named and isinstance(value[1], Mapping)):
                 found = f"backends[{shown(label)}]={shown(value)}"
-                raise BadInput(f"{found}: under a label that is text, (name, options) is needed, say ('torch', {{}})")
+                raise BadInput(
+                    f"{found}: under a label that is text and not empty, (name, options) is needed, say ('torch', {{}})"
+                )
             chosen[label] = value[0], dict(value[1])
     else:
         for name in backends:

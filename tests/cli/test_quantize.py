@@ -44,6 +44,20 @@ def test_a_network_is_quantized_and_runs_exactly(place, capsys):
     assert {row["rung"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"exact"}
 
 
+def test_lengths_are_handed_on(place, capsys):
+    inputs = np.load(place / "x.npy")
+    lengths = np.arange(inputs.shape[1]) % len(inputs) + 1
+    np.save(place / "l.npy", lengths)
+    assert call(place, "--inputs", "x.npy", "--lengths", "l.npy", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    expected = sb.quantize(sb.load(place / "net.safetensors"), sb.FixedPoint(None), inputs, lengths=lengths)
+    assert document["spikes"] == expected.metadata["quantized"]["spikes"]
+    assert (
+        document["spikes"]
+        != sb.quantize(sb.load(place / "net.safetensors"), sb.FixedPoint(None), inputs).metadata["quantized"]["spikes"]
+    )
+
+
 def test_it_says_for_people_what_changed(place, capsys):
     assert call(place, "--inputs", "x.npy", "--scale", "none", "--fraction-bits", "3") == 0
     out = capsys.readouterr().out

@@ -81,6 +81,48 @@ def test_the_report_counts_the_spikes_that_changed():
     assert counts["from"] == graph.digest
 
 
+def padded(inputs, lengths, value):
+    """The inputs with a value after each sample's end."""
+    alive = np.arange(len(inputs))[:, None, None] < np.asarray(lengths)[:, None]
+    return np.where(alive, inputs, value).astype(np.float32)
+
+
+def test_padding_neither_calibrates_nor_counts():
+    graph, inputs = music()
+    lengths = [40, 9, 1, 23]
+    numbers = sb.FixedPoint(None, state_bits=10)
+    expected = sb.quantize(graph, numbers, padded(inputs, lengths, 0), lengths=lengths)
+    (node,) = expected.of_kind(sb.Input).values()
+    assert (node.low, node.high, node.fraction_bits) == (0, 1, 0)
+    for value in (1, -300, 0.1):  # larger states, a wider range, no grid
+        found = sb.quantize(graph, numbers, padded(inputs, lengths, value), lengths=lengths)
+        assert (found, found.metadata) == (expected, expected.metadata)
+    loose = sb.quantize(graph, numbers, padded(inputs, lengths, -300))
+    assert loose.nodes["in"].low == -300
+    alive = np.arange(40)[:, None] < lengths
+    before, after = sb.simulate(graph, inputs), sb.simulate(expected, inputs)
+    changed = (before.spikes["u"] != after.spikes["u"])[alive]
+    counts = expected.metadata["quantized"]
+    assert counts["spikes"]["u"] == {"changed": int(changed.sum()), "total": sum(lengths) * 150}
+    assert counts["spikes"]["u"]["changed"] > 0
+    assert counts["outputs"]["out"] == np.abs(before.outputs["out"] - after.outputs["out"])[alive].max()
+
+
+def test_lengths_as_long_as_the_inputs_change_nothing():
+    graph, inputs = music()
+    one, other = (sb.quantize(graph, sb.FixedPoint(None), inputs, lengths=lengths) for lengths in (None, [40] * 4))
+    assert (one, one.metadata) == (other, other.metadata)
+
+
+def test_lengths_that_do_not_fit_are_refused():
+    graph, inputs = music()
+    for lengths in ([40, 41, 1, 1], [0, 1, 1, 1], [1.5] * 4, [1]):
+        with pytest.raises(sb.BadInput, match="lengths"):
+            sb.quantize(graph, sb.FixedPoint(None), inputs, lengths=lengths)
+    with pytest.raises(sb.BadInput, match="lengths: of no inputs"):
+        sb.quantize(graph, sb.FixedPoint(None), lengths=[1])
+
+
 def test_more_bits_change_fewer_spikes_and_enough_change_none():
     graph, inputs = music()
     changed = [

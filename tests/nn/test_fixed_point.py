@@ -9,7 +9,7 @@ import torch
 import snubridge as sb
 from snubridge import nn
 from snubridge.bridge.conformance.fixed import random_fixed
-from snubridge.ir.budget import StateGrid
+from snubridge.ir.budget import StateGrid, beyond
 from snubridge.nn.kernels import Dynamics, State, on_grid, step
 
 E = sb.Edge
@@ -63,6 +63,40 @@ def test_an_untrained_module_is_the_graph():
 def test_a_graph_beyond_float32_becomes_a_module_in_float64():
     module = nn.to_module(recurrent(sb.FixedPoint(12, state_bits=30)))
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
+
+
+def test_a_type_that_does_not_hold_every_sum_is_refused():
+    wide, narrow = recurrent(sb.FixedPoint(12, state_bits=30)), recurrent()
+    x = torch.ones(3, 2, 6)
+    y, _ = nn.to_module(wide)(x.double())
+    np.testing.assert_array_equal(y.detach().numpy(), sb.simulate(wide, x.numpy()).outputs["out"])
+    for module, given in (
+        (nn.to_module(wide).float(), x),
+        (nn.to_module(wide), x),
+        (nn.to_module(wide).float(), x.double()),
+    ):
+        with pytest.raises(sb.BadInput, match=r"of type torch.float32: node u: .* above the 16,777,216 .*\.double\(\)"):
+            module(given)
+    for dtype in (torch.bfloat16, torch.float16):
+        with pytest.raises(sb.BadInput, match=f"of type {dtype}: float32 or float64 is needed"):
+            nn.to_module(narrow).to(dtype)(x.to(dtype))
+    for dtype in (torch.float32, torch.float64):
+        y, _ = nn.to_module(narrow).to(dtype)(x.to(dtype))
+        np.testing.assert_array_equal(y.detach().numpy(), sb.simulate(narrow, x.numpy()).outputs["out"])
+
+
+def test_a_type_is_looked_at_once(monkeypatch):
+    asked = []
+
+    def counted(graph, precision):
+        asked.append(precision)
+        return beyond(graph, precision)
+
+    module = nn.to_module(recurrent())
+    monkeypatch.setattr("snubridge.nn.network.beyond", counted)
+    for _ in range(3):
+        module(torch.ones(3, 2, 6))
+    assert asked == ["float32"]
 
 
 @pytest.mark.parametrize("learn_decay", [False, True])

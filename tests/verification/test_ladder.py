@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from snubridge_torch import TorchAdapter
 
 import snubridge as sb
 from snubridge.bridge.conformance.families import random_case
-from snubridge.bridge.plugins import Plugin
+from snubridge.bridge.plugins import Plugin, plugins
 from snubridge.exactness import certify
 from snubridge.verification.ladder import Ladder, always_exact, rung_of
 from snubridge.verification.verifier import verify_traces
@@ -210,6 +211,46 @@ def test_a_range_that_may_overflow_leaves_no_certificate_but_a_reason():
     assert "may overflow float32" in report.certificates["onnx"]["reason"]
     assert "no certificate for float32: node w may overflow" in report.to_text()
     json.loads(report.to_json())
+
+
+class StatingAdapter:
+    """An outsider that computes as the reference does and states any error model."""
+
+    name, engine, requirement = "stating", "none", None
+
+    def __init__(self, model: sb.ErrorModel) -> None:
+        self.model = model
+        self.support = TorchAdapter().support
+
+    def lower(self, graph):
+        program = sb.export(graph, "pcm")
+        return SimpleNamespace(rounding=self.model, facts={}, run=program.run)
+
+
+STATED = {
+    "tf32": (sb.ErrorModel("tf32"), 12, "the budget of FixedPoint is known for"),
+    "bf16": (sb.ErrorModel("bf16"), 12, "the budget of FixedPoint is known for"),
+    "beyond the budget": (sb.ErrorModel("float32"), 30, "node u: its carried state"),
+    "other weights": (sb.ErrorModel("float64", weight_error=0.1), 12, "changes parameters"),
+}
+
+
+@pytest.mark.parametrize("named", STATED)
+def test_in_fixed_point_a_model_that_does_not_hold_it_claims_nothing(named, monkeypatch, tmp_path):
+    model, state_bits, reason = STATED[named]
+    known = {**plugins(), "stating": Plugin("stating", StatingAdapter(model), None)}
+    monkeypatch.setattr("snubridge.bridge.plugins.plugins", lambda: known)
+    nodes = {"in": sb.Input((2,), 0, 1, 0), "w": sb.Linear([[0.5, 0.25]]), "u": sb.Unit(0.5, 0.5), "out": sb.Output()}
+    edges = [sb.Edge("in", "w"), sb.Edge("w", "u"), sb.Edge("u", "out")]
+    graph = sb.Graph(nodes, edges, numbers=sb.FixedPoint(4, state_bits=state_bits))
+    report = sb.verify(graph, np.ones((3, 1, 2)), ["stating", "torch"])
+    assert report.equal
+    rungs = {row.backend: row.rung for row in report.rows if row.kind == "spikes"}
+    assert rungs == {"stating": "measured", "torch": "exact"}
+    assert reason in report.certificates["stating"]["reason"]
+    assert f"no certificate for {model.precision}: " in report.to_text()
+    report.to_html(tmp_path / "report.html")
+    assert reason in (tmp_path / "report.html").read_text()
 
 
 def changed(trace: sb.Trace, group: str, name: str, place: tuple[int, ...], value: float) -> sb.Trace:

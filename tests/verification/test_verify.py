@@ -200,7 +200,7 @@ def test_rows_are_read_by_key_as_well():
     assert row["verdict"] == row.verdict == "equal"
 
 
-@pytest.mark.parametrize("backends", [{"a": "torch"}, {"a": ("torch", None)}, {"a": ("torch",)}])
+@pytest.mark.parametrize("backends", [{"a": "torch"}, {"": ("torch", {})}, {"a": ("torch", None)}, {"a": ("torch",)}])
 def test_malformed_backends_are_refused(backends):
     case = random_case(4, "dyadic")
     with pytest.raises(sb.BadInput, match="is needed, say"):

@@ -10,7 +10,7 @@ from snubridge.bridge.adapter import Adapter
 from snubridge.bridge.conformance.cases import Case
 from snubridge.bridge.lowering import lower
 from snubridge.errors import BadInput, SnubridgeError, Unsupported, one_line
-from snubridge.verification.fuzz.judgment import judge, may_overflow
+from snubridge.verification.fuzz.judgment import judge, why_unclaimed
 from snubridge.verification.fuzz.outcome import Outcome
 from snubridge.verification.fuzz.targets import Target
 
@@ -32,7 +32,7 @@ def attempt(case: Case, target: Target, adapter: Adapter) -> Outcome:
     try:
         actual = program.run(case.inputs, lengths=case.lengths)
     except BadInput as error:  # the inputs are sound: the reference took them
-        cause = may_overflow(case, model)
+        cause = why_unclaimed(case, model)
         return _crashed(error) if cause is None else Outcome("overflow", _brief(str(error)), model.precision)
     except Exception as error:  # noqa: BLE001  # as above
         return _crashed(error)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from snubridge.bridge.conformance.cases import Case
-from snubridge.errors import BadInput
+from snubridge.errors import BadInput, Unsupported
 from snubridge.exactness import ErrorModel, certify
 from snubridge.ir.functions import Reset
 from snubridge.ir.graph import Edge, Graph
@@ -16,18 +16,21 @@ from snubridge.ir.nodes import Node, Output, Unit
 from snubridge.ir.numbers import Array, FixedPoint
 from snubridge.reference.interpreter import simulate
 from snubridge.reference.trace import Trace
-from snubridge.verification.comparison import Comparison, First, UnitComparison, compare
+from snubridge.verification.certificates import why_none
+from snubridge.verification.comparison import Comparison, First, UnitComparison, compare, tolerated
 from snubridge.verification.fuzz.outcome import Outcome
-from snubridge.verification.ladder import Ladder
+from snubridge.verification.ladder import Ladder, always_exact
 
 
 def judge(case: Case, model: ErrorModel, actual: Trace) -> Outcome:
     """What the trace of an engine that rounds by ``model`` is, beside the reference's."""
-    comparison = compare(case.expected, actual, precision=model.precision)
-    if isinstance(case.graph.numbers, FixedPoint):
+    comparison = compare(case.expected, actual, precision=tolerated(model.precision))
+    if always_exact(case.graph, model):
         return _exact(case, model, actual, comparison)
     if comparison.equal:
         return Outcome("equal", precision=model.precision)
+    if isinstance(case.graph.numbers, FixedPoint):  # beyond what the model's format holds: nothing is claimed
+        return Outcome("explained", why_unclaimed(case, model), model.precision, comparison.differing)
     try:
         if any(part.kind == "spikes" and part.differing for part in comparison.units.values()):
             return _spikes(case, model, actual, comparison.differing)
@@ -37,7 +40,7 @@ def judge(case: Case, model: ErrorModel, actual: Trace) -> Outcome:
 
 
 def _exact(case: Case, model: ErrorModel, actual: Trace, comparison: Comparison) -> Outcome:
-    """In FixedPoint nothing may differ, not by a bit; reductions over time are not what it speaks of."""
+    """Within the budget of FixedPoint nothing may differ, not by a bit; of reductions over time it does not speak."""
     expected, reduced = case.expected, case.expected.reduced
     apart = [
         name
@@ -51,12 +54,12 @@ def _exact(case: Case, model: ErrorModel, actual: Trace, comparison: Comparison)
     return Outcome("bug", reason, model.precision, comparison.differing, place=comparison.first)
 
 
-def may_overflow(case: Case, model: ErrorModel) -> str | None:
-    """Why the model does not exclude an overflow; None if it does."""
+def why_unclaimed(case: Case, model: ErrorModel) -> str | None:
+    """Why the model claims nothing, an overflow that it does not exclude, say; None if it does claim something."""
     try:
         certify(case.graph, case.inputs, model=model, lengths=case.lengths)
-    except BadInput as error:
-        return str(error)
+    except (BadInput, Unsupported) as error:
+        return why_none(error)
     return None
 
 

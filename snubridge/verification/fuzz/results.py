@@ -27,6 +27,7 @@ from snubridge.version import __version__
 FORMAT = 1
 NAME = "results.jsonl"
 COUNTS = ("steps", "samples", "neurons", "spikes")
+TEXTS = ("name", "digest")
 LONGEST = 1_000_000
 """Bytes of a line."""
 
@@ -73,7 +74,8 @@ def open_results(folder: Path, wanted: Line) -> Iterator[Results]:
         raise BadFile(f"{path}: cannot be written: {error.strerror or error}") from None
     with stream:
         _lock(stream, path)
-        found, sound = read_lines(path)
+        found, sound, rest = read_lines(path)
+        _demand_own(path, found, rest, wanted)  # before anything is cut off: what is not ours is left as it is
         try:
             stream.truncate(sound)  # a line that a killed campaign left half-written
             stream.seek(sound)
@@ -81,13 +83,20 @@ def open_results(folder: Path, wanted: Line) -> Iterator[Results]:
             raise BadFile(f"{path}: cannot be written: {error.strerror or error}") from None
         if not found:
             _write(stream, wanted)
-        elif found[0] != wanted:
-            raise BadInput(f"{path}: {_difference(found[0], wanted)}; take another --out, or the arguments of before")
         yield Results(stream, found[1:])
 
 
-def read_lines(path: Path) -> tuple[list[Line], int]:
-    """All whole lines, and how many bytes they take; ``BadFile`` for what no campaign writes."""
+def _demand_own(path: Path, found: list[Line], rest: bytes, wanted: Line) -> None:
+    """Refuse lines of another campaign, and bytes that no killed campaign of these arguments leaves."""
+    if not found:
+        if not _encoded(wanted).startswith(rest):
+            raise BadFile(f"{path}: no results of this campaign: take another --out, or move the file away")
+    elif _encoded(found[0]) != _encoded(wanted):  # as text: true is not 1
+        raise BadInput(f"{path}: {_difference(found[0], wanted)}; take another --out, or the arguments of before")
+
+
+def read_lines(path: Path) -> tuple[list[Line], int, bytes]:
+    """All whole lines, how many bytes they take, and what follows them; ``BadFile`` for what no campaign writes."""
     lines: list[Line] = []
     sound = 0
     with opened(path) as (stream, _):
@@ -96,7 +105,7 @@ def read_lines(path: Path) -> tuple[list[Line], int]:
             if not line.endswith(b"\n"):
                 if len(line) == LONGEST:
                     raise BadFile(f"{path}, line {len(lines) + 1}: longer than any that snubridge fuzz writes")
-                return lines, sound
+                return lines, sound, line
             try:
                 lines.append(_checked(from_json(line), lines))
             except (BadFile, UnicodeDecodeError) as error:
@@ -112,26 +121,45 @@ def _checked(found: Any, before: list[Line]) -> Line:
         if found.get("format") != FORMAT or not isinstance(found.get("backends"), dict):
             raise BadFile(f"no results of format {FORMAT}: take another --out")
         return found
-    if found.get("graph") != len(before) - 1 or isinstance(found.get("graph"), bool):
+    if not _is_count(found.get("graph")) or found["graph"] != len(before) - 1:
         raise BadFile(f"graph {shown(found.get('graph'))}, where {len(before) - 1} is due")
+    if not all(isinstance(found.get(key), str) for key in TEXTS):
+        raise BadFile(f"{', '.join(TEXTS)} are {shown([found.get(key) for key in TEXTS])}; text is needed")
     counts = [found.get(key) for key in COUNTS]
-    if not all(isinstance(count, int) and 0 <= count < 2**53 for count in counts):
+    if not all(map(_is_count, counts)):
         raise BadFile(f"{', '.join(COUNTS)} are {shown(counts)}; whole numbers are needed")
     backends = found.get("backends")
     labels = {*before[0]["backends"]}
     if not isinstance(backends, dict) or not (backends.keys() == labels or backends.keys() == {"reference"}):
         raise BadFile(f"its backends are {shown(backends)}; {sorted(labels)} are needed")
     for outcome in backends.values():
-        if not isinstance(outcome, dict) or outcome.get("outcome") not in OUTCOMES:
-            raise BadFile(f"{shown(outcome)} is no outcome")
-        if not isinstance(outcome.get("roots", 0), int):
-            raise BadFile(f"roots are {shown(outcome['roots'])}; a whole number is needed")
+        _check_outcome(outcome)
     return found
+
+
+def _check_outcome(found: Any) -> None:
+    """``BadFile`` for what is no outcome; fields that say nothing are left out, never null."""
+    if not isinstance(found, dict) or found.get("outcome") not in OUTCOMES:
+        raise BadFile(f"{shown(found)} is no outcome")
+    for key in ("differing", "roots"):
+        if not _is_count(found.get(key, 0)):
+            raise BadFile(f"{key} are {shown(found[key])}; a whole number is needed")
+    for key in ("reason", "precision", "failure"):
+        if not isinstance(found.get(key, ""), str):
+            raise BadFile(f"{key} is {shown(found[key])}; text is needed")
+
+
+def _is_count(found: Any) -> bool:
+    return isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**53
+
+
+def _encoded(line: Line) -> bytes:
+    return to_json(line).encode() + b"\n"
 
 
 def _write(stream: io.FileIO, line: Line) -> None:
     try:
-        data = to_json(line).encode() + b"\n"
+        data = _encoded(line)
         while data:
             data = data[stream.write(data) :]
     except OSError as error:

@@ -46,6 +46,16 @@ def test_no_bug_in_forty_graphs(tmp_path, capsys):
     assert not (tmp_path / "f/failures").exists()
 
 
+def test_no_bug_of_brian2_in_ten_graphs(tmp_path, capsys):
+    """Fewer: it generates code for each."""
+    assert fuzz("--backends", "brian2", "--graphs", 10, "--seed", 2, "--out", tmp_path / "f", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["bugs"], found["failing"], found["complete"]) == (0, 0, True)
+    counts = found["backends"]["brian2"]
+    assert sum(counts.get(kind, 0) for kind in ("equal", "explained", "overflow")) >= 9, counts
+    assert found["spikes"] > 1000
+
+
 def described(folder: Path) -> dict:
     return json.loads((folder / "failure.json").read_text())["outcome"]
 

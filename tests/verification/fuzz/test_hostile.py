@@ -47,6 +47,25 @@ RESULTS = {
         lines[0],
         edited(lines[1], backends={"pcm": {"outcome": "bug", "roots": "x"}}),
     ],
+    "negative roots": lambda lines: [
+        lines[0],
+        edited(lines[1], backends={"pcm": {"outcome": "bug", "roots": -5}}),
+    ],
+    "roots that are true": lambda lines: [
+        lines[0],
+        edited(lines[1], backends={"pcm": {"outcome": "bug", "roots": True}}),
+    ],
+    "a reason that is a number": lambda lines: [
+        lines[0],
+        edited(lines[1], backends={"pcm": {"outcome": "refused", "reason": 5}}),
+    ],
+    "a count that is true": lambda lines: [lines[0], edited(lines[1], steps=True)],
+    "a number that is false": lambda lines: [lines[0], edited(lines[1], graph=False)],
+    "a digest that is a number": lambda lines: [lines[0], edited(lines[1], digest=5)],
+    "a format that is true": lambda lines: [edited(lines[0], format=True)],
+    "no line at all": lambda lines: [b"precious user data"],
+    "a tail after another campaign's line": lambda lines: [edited(lines[0], seed=4), b"precious"],
+    "another first line cut short": lambda lines: [edited(lines[0], limit=5.0)[:-9]],
     "of another version": lambda lines: [edited(lines[0], versions={})],
     "of other families": lambda lines: [edited(lines[0], families={"space": 1.0})],
 }
@@ -63,6 +82,15 @@ def test_hostile_results_are_refused(case, results, tmp_path, capsys):
     assert "results.jsonl" in err
     assert "unforeseen" not in err
     assert (tmp_path / "results.jsonl").read_bytes() == data
+
+
+def test_a_first_line_cut_short_is_gone_on_with(results, tmp_path):
+    for end in (0, 1, len(results[0]) - 1):
+        folder = tmp_path / str(end)
+        folder.mkdir()
+        (folder / "results.jsonl").write_bytes(results[0][:end])
+        assert main([*ARGUMENTS[:4], "3", *ARGUMENTS[5:], str(folder)]) == 0
+        assert (folder / "results.jsonl").read_bytes() == b"".join(results)
 
 
 def test_a_results_file_that_is_a_folder_is_refused(tmp_path, capsys):
@@ -128,3 +156,13 @@ def test_hostile_failures_are_refused(case, failure, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1), err
     assert "unforeseen" not in err
+
+
+def test_a_name_that_commands_a_terminal_is_shown_escaped(failure, tmp_path, capsys):
+    folder = tmp_path / "failure"
+    shutil.copytree(failure, folder)
+    described(graph="\x1b[2Jnice\u202e\nname")(folder)
+    capsys.readouterr()
+    assert main(["fuzz", "--replay", str(folder)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("\\x1b[2Jnice\\u202e; name on plain: equal")

@@ -10,7 +10,7 @@ import pytest
 import snubridge as sb
 from snubridge.bridge.conformance import Case
 from snubridge.ir.nodes import REDUCTIONS
-from snubridge.verification.fuzz.judgment import judge, may_overflow
+from snubridge.verification.fuzz.judgment import judge, why_unclaimed
 
 
 def changed(case: Case, group: str, name: str, *changes: tuple[tuple[int, ...], float]) -> sb.Trace:
@@ -126,9 +126,48 @@ def test_soft_outputs_of_units_are_held_to_theirs():
         assert judge(case, sb.ErrorModel("float32"), trace).kind == kind
 
 
+def fixed(state_bits: int = 12) -> Case:
+    """A spiking unit and an output in fixed point."""
+    nodes = {"in": sb.Input((2,), 0, 1, 0), "w": sb.Linear([[0.5, 0.25]]), "u": sb.Unit(0.5, 0.5), "out": sb.Output()}
+    edges = [sb.Edge("in", "w"), sb.Edge("w", "u"), sb.Edge("w", "out")]
+    graph = sb.Graph(nodes, edges, numbers=sb.FixedPoint(4, state_bits=state_bits))
+    return Case("fixed", graph, np.ones((3, 1, 2)))
+
+
+CLAIMLESS = {
+    "tf32": (fixed(), sb.ErrorModel("tf32"), "the budget of FixedPoint is known for"),
+    "bf16": (fixed(), sb.ErrorModel("bf16"), "the budget of FixedPoint is known for"),
+    "beyond the budget": (fixed(30), sb.ErrorModel("float32"), "node u: its carried state"),
+    "other weights": (fixed(), sb.ErrorModel("float32", weight_error=0.1), "changes parameters"),
+}
+
+
+@pytest.mark.parametrize("named", CLAIMLESS)
+def test_in_fixed_point_a_model_that_does_not_hold_it_claims_nothing(named):
+    case, model, reason = CLAIMLESS[named]
+    assert judge(case, model, case.expected).kind == "equal"
+    for wrong in (flip(case, (1, 0, 0)), changed(case, "outputs", "out", ((1, 0, 0), 9.0))):
+        found = judge(case, model, wrong)
+        assert found.kind == "explained"
+        assert reason in found.reason
+        assert found.precision == model.precision
+    assert reason in why_unclaimed(case, model)
+    for precision in ("float32", "float64"):
+        assert judge(fixed(), sb.ErrorModel(precision), flip(fixed(), (1, 0, 0))).kind == "bug"
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_narrow_formats_are_judged(precision):
+    case = near_tie()
+    model = sb.ErrorModel(precision)
+    assert judge(case, model, case.expected).kind == "equal"
+    assert judge(case, model, flip(case, FIRST)).kind == "explained"
+    assert judge(case, model, flip(case, (0, 0, 0))).kind == "bug"
+
+
 def test_overflow_is_excluded_or_not():
     nodes = {"in": sb.Input((1,)), "w": sb.Linear([[1e30]]), "u": sb.Unit(0, 1)}
     graph = sb.Graph(nodes, [sb.Edge("in", "w"), sb.Edge("w", "u")])
     for value, precision, excluded in ((1e30, "float32", False), (1e30, "float64", True), (1.0, "float32", True)):
         case = Case("large", graph, np.full((1, 1, 1), value))
-        assert (may_overflow(case, sb.ErrorModel(precision)) is None) == excluded
+        assert (why_unclaimed(case, sb.ErrorModel(precision)) is None) == excluded
