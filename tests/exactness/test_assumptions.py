@@ -221,3 +221,23 @@ def test_open_decisions_are_kept_as_arrays() -> None:
     assert found.opened > 0.9 * found.decisions == 0.9 * 64 * 40 * 8
     assert kept < 64 * found.opened
     assert len(found.open) == found.opened
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "bf16"])
+def test_near_ties_of_carried_bounds_are_open_inside_and_decided_outside(precision: str) -> None:
+    """What a soft unit and a decaying state inherit is in the bound: a threshold is moved to both of its sides."""
+    rng = np.random.default_rng(5)
+    first, second = sb.Linear(rng.normal(size=(9, 5))), sb.Linear(rng.normal(size=(1, 9)))
+    soft = sb.Unit(0.5, 0.1, reset=sb.Reset.NONE, h=sb.Sigmoid())
+    x = rng.normal(size=(4, 1, 5)).astype(np.float32)
+
+    def certified(threshold: float) -> sb.Certificate:
+        graph = chain(first, soft, second, sb.Unit(0.7, threshold, reset=sb.Reset.NONE), shape=(5,))
+        return sb.certify(graph, x, model=sb.ErrorModel(precision), record=True)
+
+    nothing = certified(0.0)
+    s, bound = nothing.margins["n3"][3].item(), nothing.bounds["n3"][3].item()
+    assert bound > nothing.bounds["n3"][0].item() > 0  # it has grown
+    for side, share in itertools.product((-1, 1), (0.5, 2.0)):  # a threshold that does not fit the format adds to it
+        found = certified(s + side * share * bound)
+        assert (3 in {place.step for place in found.open}) == (share < 1), (side, share)
