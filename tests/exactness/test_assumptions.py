@@ -1,4 +1,4 @@
-"""What a certificate assumes of an engine, one assumption at a time: each case was a false certificate once."""
+"""What a certificate assumes of an engine, one assumption at a time."""
 
 from __future__ import annotations
 
