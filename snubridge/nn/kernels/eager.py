@@ -49,6 +49,7 @@ class Dynamics:
     h: OutputFunction
     surrogate: Surrogate
     grid: StateGrid | None = None
+    detach_reset: bool = False
 
 
 def _most_active(y: Tensor) -> Tensor:
@@ -99,7 +100,8 @@ class _Clamp(torch.autograd.Function):
 
 def step(dynamics: Dynamics, decay: Tensor, threshold: Tensor, state: State, drive: Tensor) -> State:
     """(s_{t-1}, y_{t-1}) and the drive x_t, each (B, *shape), to (s_t, y_t)."""
-    carried, grid = CARRIED[dynamics.reset](decay, threshold, state.s, state.y), dynamics.grid
+    y = state.y.detach() if dynamics.detach_reset else state.y
+    carried, grid = CARRIED[dynamics.reset](decay, threshold, state.s, y), dynamics.grid
     if grid is not None:
         carried = on_grid(carried, grid.fraction_bits, grid.rounding)
     s = G[type(dynamics.g)](dynamics.g, carried + drive)
