@@ -76,12 +76,16 @@ def test_the_loss_is_the_mean_over_all_that_counts():
                 with torch.no_grad():
                     y, _ = made.layer(x)
                     each = torch.stack([loss(made.readout(y_t), t) for y_t, t in zip(y, target, strict=True)])
-                torch.testing.assert_close(made.step(x, target, lengths), nn.mean_over_steps(each, lengths))
+                expected = nn.mean_over_steps(each, lengths)
+                torch.testing.assert_close(made.step(x, target, lengths), expected)
+                still = trainer(loss=loss, update="step")
+                still.optimizer.param_groups[0]["lr"] = 0.0
+                torch.testing.assert_close(still.step(x, target, lengths), expected)
 
 
-@pytest.mark.parametrize("method", ["bptt", "online"])
-def test_what_stands_beyond_the_lengths_reaches_nothing(method):
-    clean, padded = trainer(method=method, loss=squared), trainer(method=method, loss=squared)
+@pytest.mark.parametrize(("method", "update"), [("bptt", "sequence"), ("online", "sequence"), ("online", "step")])
+def test_what_stands_beyond_the_lengths_reaches_nothing(method, update):
+    clean, padded = (trainer(method=method, update=update, loss=squared) for _ in range(2))
     for x, _ in sequences(2):
         target = torch.randn(STEPS, SAMPLES, CLASSES, dtype=torch.float64)
         padding = torch.arange(STEPS)[:, None] >= torch.tensor(LENGTHS)
