@@ -33,7 +33,7 @@ def scan(
         operator = recurrent if traced else Recurrent.apply
         y, a, last = operator(flat, weight, *neurons, *before, codes, numbers)
     y = y.unflatten(2, shape)
-    return y, a.unflatten(2, shape), State(last.unflatten(1, shape), y[-1])
+    return y, a.unflatten(2, shape), State(last.unflatten(1, shape), y[-1].clone())  # y is the caller's to overwrite
 
 
 def states(dynamics: Dynamics, a: Tensor) -> Tensor:
