@@ -11,7 +11,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """The function compiled when it is first called, without the interpreter's lock; kept on disk where there is a place.
+    """The function compiled when it is first called, without the interpreter's lock; kept on disk where that can be.
 
     numba keeps it beside the source, else in the user's cache folder or in NUMBA_CACHE_DIR.
     """
