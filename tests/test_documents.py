@@ -47,9 +47,10 @@ def test_the_python_runs(folder):
     assert (folder / "net_brian2.py").exists()
 
 
-def test_the_page_on_online_learning_runs(tmp_path):
-    session = "\n".join(blocks("python", (ROOT / "docs/online.md").read_text()))
-    assert "trainer.observe(" in session
+@pytest.mark.parametrize(("page", "shown"), [("online", "trainer.observe("), ("training", 'kernel="cpu"')])
+def test_the_pages_on_training_run(page, shown, tmp_path):
+    session = "\n".join(blocks("python", (ROOT / f"docs/{page}.md").read_text()))
+    assert shown in session
     done = subprocess.run([sys.executable, "-W", "error", "-c", session], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

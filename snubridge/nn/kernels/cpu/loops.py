@@ -242,21 +242,6 @@ def forward(
 
 
 @compiled
-def emit(unit: Any, numbers: Any, threshold: Any, a: Any, y: Any, lo: int, hi: int) -> None:
-    """y of all steps (T, M) anew from a, of the neurons lo to hi."""
-    _, _, g, h, _, _ = unit
-    tile = len(threshold)
-    state = np.empty_like(threshold)
-    for t in range(len(a)):
-        for i in range(lo, hi, tile):
-            j = min(i + tile, hi)
-            a_t = a[t, i:j]
-            s = a_t if g == IDENTITY else state[: j - i]
-            activate(g, numbers[0], a_t, s)
-            put_out(h, s, threshold[: j - i], y[t, i:j])
-
-
-@compiled
 def differentiate(form: int, rate: Any, scale: Any, s: Any, threshold: Any, slopes: Any) -> None:
     """The derivative of h at s - threshold, or its surrogate."""
     if form == LOGISTIC:
@@ -391,13 +376,13 @@ def flush(part: Any, total: Any) -> None:
 @compiled
 def backward(
     unit: Any, numbers: Any, decay: Any, threshold: Any, a: Any, received: Any, more: Any, outside: Any,
-    minus_last: Any, after: Any, x: Any, decay_sum: Any, threshold_sum: Any, lo: int, hi: int,
+    minus_last: Any, after: Any, x: Any, y: Any, decay_sum: Any, threshold_sum: Any, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """All steps back, of the neurons lo to hi: fills dL/dx (T, M), which is dL/da.
 
     dL/dy is ``received`` (T, M), plus ``more`` unless that is empty; ``outside`` (T, M), dL/da from elsewhere, and
     ``minus_last`` (M,), -dL/ds of the last state, may be empty. ``after`` (M,): dL/da of the step that follows, 0 in
-    the end. To the sums (P,), in double, is added; an empty one is not wanted.
+    the end. To the sums (P,), in double, is added. An empty sum is not wanted, nor are the outputs ``y`` (T, M) anew.
     """
     width, reset, g, h, form, detached = unit
     slope, rate, scale = numbers
@@ -414,13 +399,13 @@ def backward(
             n = j - i
             d, b, a_t, c, y_t = decay[:n], threshold[:n], a[t, i:j], carried[i:j], received[t, i:j]
             s = a_t if g == IDENTITY else state[:n]
-            v, gated = inner[:n], spikes[:n]
+            v, gated = inner[:n], y[t, i:j] if len(y) else spikes[:n]
             if len(more):
                 add(y_t, more[t, i:j], total[:n])
                 y_t = total[:n]
             spiking = h == STEP and reset == TO_ZERO
             activate(g, slope, a_t, s)
-            if not spiking or len(decay_sum):
+            if not spiking or len(decay_sum) or len(y):
                 put_out(h, s, b, gated)
             if reset == LATERAL:
                 inhibit(gated, width, gate[:n])

@@ -110,14 +110,14 @@ def unit_backward(
     x, s, y = empty(a), empty(s_0), empty(y_0)
     sums = plan.sums(learned[0]), plan.sums(learned[1])
     given = plan.decay, plan.threshold, rows(a), rows(from_y), rows(None, a), rows(from_a, a), minus(from_last, a)
-    after, x_rows = np.zeros(plan.size, plan.kind), rows(x)
+    after, filled = np.zeros(plan.size, plan.kind), (rows(x), rows(None, a))
     plan.spread(
         lambda part, lo, hi: backward(
-            plan.unit, plan.numbers, *given, after, x_rows, sums[0][part], sums[1][part], lo, hi
+            plan.unit, plan.numbers, *given, after, *filled, sums[0][part], sums[1][part], lo, hi
         )
     )
     start(
-        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), x_rows[0], row(s), row(y), sums[0][0], sums[1][0],
+        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), filled[0][0], row(s), row(y), sums[0][0], sums[1][0],
         0, plan.size,
     )  # fmt: skip
     return x, plan.summed(sums[0], decay), plan.summed(sums[1], threshold), s, y

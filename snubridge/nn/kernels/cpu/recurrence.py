@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from snubridge.nn.kernels.cpu.operators import Once, Outputs, empty, one_by_one
-from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
+from snubridge.nn.kernels.cpu.plan import Array, Plan, minus, row, rows
 
 ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -38,17 +38,22 @@ def recurrent(
 
     plan = Plan(x, decay, threshold, codes, numbers)
     y, a, last, received = empty(x), empty(x), s_0.clone(memory_format=torch.contiguous_format), empty(y_0)
-    transposed = weight.t()
-    state, more, x_rows, a_rows, y_rows = row(last), rows(received[None]), rows(x), rows(a), rows(y)
+    transposed, state, more = weight.t(), row(last), rows(received[None])
     before, y_before = _aligned(y_0), row(y_0)
-    for t, y_t in enumerate(y):
+    for y_t, *step in zip(y.unbind(0), *map(_steps, (x, a, y)), strict=True):
         torch.mm(before, transposed, out=received)
         forward(
-            plan.unit, plan.numbers, x_rows[t : t + 1], more, plan.decay, plan.threshold, state, y_before,
-            a_rows[t : t + 1], y_rows[t : t + 1], state, 0, plan.size,
+            plan.unit, plan.numbers, step[0], more, plan.decay, plan.threshold, state, y_before, step[1], step[2],
+            state, 0, plan.size,
         )  # fmt: skip
-        before, y_before = _aligned(y_t), y_rows[t]
+        before, y_before = _aligned(y_t), step[2][0]
     return y, a, last
+
+
+def _steps(x: Tensor) -> list[Array]:
+    """The steps of (T, B, N), each as (1, M)."""
+    sequence = rows(x)
+    return [sequence[t : t + 1] for t in range(len(sequence))]
 
 
 def _aligned(x: Tensor) -> Tensor:
@@ -75,34 +80,34 @@ def recurrent_backward(
 
     ``learned``: whether H, decay and threshold want theirs; where not, it is zero.
     """
-    from snubridge.nn.kernels.cpu.loops import backward, emit, start
+    from snubridge.nn.kernels.cpu.loops import backward, start
 
     plan = Plan(a, decay, threshold, codes, numbers)
     from_y = torch.zeros_like(a) if from_y is None else from_y
-    x, s, y, received = empty(a), empty(s_0), empty(y_0), empty(y_0)
+    x, s, y, received = empty(a), empty(s_0), empty(y_0), torch.zeros_like(y_0, memory_format=torch.contiguous_format)
+    outputs = a.new_empty((len(a) + 1 if learned[0] else 0, *a.shape[1:]))  # y_{-1}, y_0, y_1, ...
     decay_sums, threshold_sums = plan.sums(learned[1])[0], plan.sums(learned[2])[0]
-    a_rows, y_rows, x_rows, outside = rows(a), rows(from_y), rows(x), rows(from_a, a)
-    more, after, ahead = rows(None, a), np.zeros(plan.size, plan.kind), minus(from_last, a)
-    for t in range(plan.steps - 1, -1, -1):
+    more, after, ahead = rows(received[None]), np.zeros(plan.size, plan.kind), minus(from_last, a)
+    absent = [rows(None, a)] * len(a)
+    from_elsewhere = absent if from_a is None else _steps(from_a)
+    filled = _steps(outputs)[1:] if learned[0] else absent
+    steps = zip(x.unbind(0), *map(_steps, (x, a, from_y)), from_elsewhere, filled, strict=True)
+    for x_t, *step in reversed(list(steps)):
         backward(
-            plan.unit, plan.numbers, plan.decay, plan.threshold, a_rows[t : t + 1], y_rows[t : t + 1], more,
-            outside[t : t + 1], ahead, after, x_rows[t : t + 1], decay_sums, threshold_sums, 0, plan.size,
+            plan.unit, plan.numbers, plan.decay, plan.threshold, step[1], step[2], more, step[3], ahead, after, step[0],
+            step[4], decay_sums, threshold_sums, 0, plan.size,
         )  # fmt: skip
-        torch.mm(x[t], weight, out=received)
-        more, after, ahead = rows(received[None]), x_rows[t], ahead[:0]
+        torch.mm(x_t, weight, out=received)
+        after, ahead = step[0][0], ahead[:0]
     start(
-        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), x_rows[0], row(s), row(y), decay_sums,
-        threshold_sums, 0, plan.size,
+        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), after, row(s), row(y), decay_sums, threshold_sums,
+        0, plan.size,
     )  # fmt: skip
     y += received
     from_weight = torch.zeros_like(weight)
     if learned[0]:
-        outputs = empty(a)
         outputs[0] = y_0
-        if plan.steps > 1:
-            given, before = (plan.threshold, a_rows[:-1]), rows(outputs)[1:]
-            plan.spread(lambda _, lo, hi: emit(plan.unit, plan.numbers, *given, before, lo, hi))
-        from_weight = x.flatten(0, 1).t() @ outputs.flatten(0, 1)
+        torch.mm(x.flatten(0, 1).t(), outputs[:-1].flatten(0, 1), out=from_weight)
     sums = (plan.summed(decay_sums, decay), plan.summed(threshold_sums, threshold))
     return x, from_weight, *sums, s, y
 
