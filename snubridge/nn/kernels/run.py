@@ -48,8 +48,9 @@ def run(
     """
     weights = () if recurrent is None else (recurrent,)
     tensors = _alike(drive, decay, threshold, *state, *weights)
-    if torch.is_autocast_enabled(drive.device.type):
-        with torch.autocast(drive.device.type, enabled=False):
+    device = drive.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
             return _run(kernel, dynamics, *tensors)
     return _run(kernel, dynamics, *tensors)
 
