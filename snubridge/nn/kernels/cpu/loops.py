@@ -30,7 +30,12 @@ STEP, STEP_AT_THRESHOLD, SIGMOID, TANH, LINEAR = range(5)
 LOGISTIC, ARCTAN, TRIANGLE, SUPER_SPIKE, CONSTANT = range(5)
 """The derivative of h, or what stands for it: LOGISTIC is 4 scale * q / (1 + q)^2, q = 2^(-rate * |v|)."""
 
-ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)  # a Python float would widen float32 to double
+ZERO, ONE, TWO, FOUR = (
+    np.float32(0),
+    np.float32(1),
+    np.float32(2),
+    np.float32(4),
+)  # a Python float would widen float32 to double
 
 LOG2_E, LN_2_HIGH, LN_2_LOW = np.float32(1 / math.log(2)), np.float32(0.693359375), np.float32(-2.12194440e-4)
 SHIFTER = np.float32(1.5 * 2**23)  # added and taken off again, it rounds to an integer; its last bits are that integer
@@ -99,8 +104,7 @@ def _reduced(z: Any) -> Any:
 def bell(z: Any) -> Any:
     """4 q / (1 + q)^2, q = 2^-z: 1 at z = 0."""
     q = quick_power(z)
-    t = (ONE - q) / (ONE + q)
-    return ONE - t * t
+    return FOUR * q / ((ONE + q) * (ONE + q))  # as 1 - tanh^2 it would lose a digit
 
 
 def sigmoid(v: Any) -> Any:
