@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,24 +38,22 @@ def _section(shape: tuple[int, int, int], options: Options) -> Section:
     gradient = normal(shape, 2)
     neurons = shape[-1]
 
-    def expected(flips: float = 0.0, gain: float = 1.0, **choices: bool) -> Expected:
+    def expected(flips: float = 0.0, gain: float = 1.0, **choices: Any) -> Expected:
         module = ours.unit(neurons, "eager", **choices)
-        with torch.enable_grad():
-            spikes = module(x)
-            leaves = [x, *module.parameters()]
-            found = torch.autograd.grad(spikes, leaves, gradient)
+        spikes = module(x)
+        found = torch.autograd.grad(spikes, [x, *module.parameters()], gradient)
         return Expected(spikes.detach(), flips, [found[0] / gain, *found[1:]])
 
     def candidate(name: str, module: torch.nn.Module, settings: str, wanted: Expected | None) -> Candidate:
         return trained(name, lambda: module(x), [x, *module.parameters()], gradient, settings, wanted)
 
     same, learning = expected(), {"learn_decay": True, "learn_threshold": True}
-    default = nn.Unit(neurons, kernel="cpu")
+    default = {"surrogate": nn.TanhDerivative(), "learn_threshold": True}
     candidates = [
         _floor(x, gradient),
         candidate(BASE, ours.unit(neurons), "as the peers: nothing learned", same),
         candidate(LEARNED, ours.unit(neurons, **learning), "decay and threshold learned", expected(**learning)),
-        candidate(DEFAULT, ours.Spikes(default), "threshold learned, tanh'", Expected(same.spikes)),
+        candidate(DEFAULT, ours.unit(neurons, **default), "threshold learned, surrogate tanh'", expected(**default)),
         candidate(EAGER, ours.unit(neurons, "eager"), "over unbind", None),
     ]
     peers = [PEERS[name] for name in options.opponents]
