@@ -17,7 +17,10 @@ import os
 import sys
 from pathlib import Path
 
-SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**28)}
+"""glibc keeps what is freed. Otherwise it may hand back an array of megabytes with every call and get it anew, page by
+page, which takes longer than filling it, and depends on what else the process has allocated."""
 
 
 def arguments() -> argparse.Namespace:
@@ -34,6 +37,7 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="small sizes, to try this program; the figures say nothing"
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile of the eager kernel as well; slow")
+    parser.add_argument("--default-malloc", action="store_true", help="glibc may hand freed memory back")
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     parser.add_argument("--markdown", type=Path, help="a Markdown file to write")
     args = parser.parse_args()
@@ -48,8 +52,9 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    if any(os.environ.get(key) != "1" for key in SINGLE):  # libraries ask when they are imported: begin anew
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **dict.fromkeys(SINGLE, "1")})
+    wanted = SINGLE if "--default-malloc" in sys.argv else SINGLE | KEPT
+    if any(os.environ.get(key) != value for key, value in wanted.items()):  # asked for when libraries load: begin anew
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
     args = arguments()
 
     import torch
@@ -76,7 +81,8 @@ def main() -> int:
     except (CandidateFailed, SnubridgeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    found, how = versions([PEERS[name].package for name in args.opponents]), method(options.repeats, options.warmup)
+    found = versions([PEERS[name].package for name in args.opponents])
+    how = method(options.repeats, options.warmup, kept=not args.default_malloc)
     about["quick"] = args.quick
     text = markdown(sections, about, found, how)
     print(text)

@@ -34,6 +34,7 @@ class CompiledStep(torch.nn.Module):
 
 def compiled(unit: Spikes, steps: int) -> Iterator[tuple[str, torch.nn.Module, str]]:
     """Name, module and settings."""
+    torch.compiler.reset()  # what was compiled for other shapes counts against the limit of recompilations
     yield "torch.compile of the eager step", CompiledStep(unit), "over unbind"
     if steps <= UNROLLED:
         yield "torch.compile of the eager scan", torch.compile(unit, fullgraph=True, dynamic=False), "unrolled"

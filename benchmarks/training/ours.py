@@ -21,8 +21,8 @@ class Spikes(torch.nn.Module):
 
     def __init__(self, layer: nn.Unit) -> None:
         super().__init__()
-        if layer.running_kernel != layer.kernel:
-            raise CandidateFailed(f"kernel={layer.kernel!r} was asked for and {layer.running_kernel!r} runs")
+        if str(layer.running_kernel) != layer.kernel:
+            raise CandidateFailed(f"kernel={layer.kernel!r} was asked for and {layer.running_kernel} runs")
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,14 +16,15 @@ CASES = {
 }
 
 
-def method(repeats: int, warmup: int) -> str:
-    """How it was measured, in three sentences."""
+def method(repeats: int, warmup: int, kept: bool) -> str:
+    """How it was measured, in a few sentences."""
+    memory = "is kept for the next call" if kept else "goes back to the system as glibc sees fit"
     return (
         "CPU time of the process (CLOCK_PROCESS_CPUTIME_ID) in one thread, float32, all candidates of a table in one "
         f"process and taking turns: {warmup} warm-up calls each, then {repeats} rounds, in which fast candidates run "
-        "up to five times. Every neuron has decay 0.8, threshold 1, reset to zero and the surrogate "
-        "1 / (1 + abs(v))^2 where nothing else is said; before the timing, spikes are compared with those of "
-        "snubridge's eager kernel, and gradients where both compute the same equation. Times are medians with "
+        f"up to five times; memory that a call frees {memory}. Every neuron has decay 0.8, threshold 1, reset to zero "
+        "and the surrogate 1 / (1 + abs(v))^2 where nothing else is said; before the timing, spikes are compared with "
+        "those of snubridge's eager kernel, and gradients where both compute the same equation. Times are medians with "
         "quartiles, ratios are medians of the ratios of single rounds."
     )
 
