@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snubridge.bridge import order, shapes, strongly_connected
-from snubridge.errors import BadInput
+from snubridge.errors import BadInput, MissingEngine, Unsupported
 from snubridge.ir import (
     AvgPool2d,
     Conv2d,
@@ -30,11 +30,12 @@ from snubridge.ir import (
 )
 from snubridge.ir.budget import STEPS, beyond, state_grids
 from snubridge.ir.numbers import NUMBERS, Array, FixedPoint
-from snubridge.nn.kernels import Dynamics, State, clamped, on_grid, scan, step
+from snubridge.nn.kernels import Choice, Dynamics, State, choose, clamped, on_grid, run, step
 from snubridge.nn.reductions import Lengths, reduced
 from snubridge.nn.surrogates import Surrogate, TanhDerivative
 
 Values = Mapping[str, Tensor]
+_ON_A_CYCLE = "is part of a cycle, which runs step by step"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Network(torch.nn.Module):
 
     ``forward(x, state=None, lengths=None)`` takes x (T, B, *shape), or a dict by input, and
     returns (y, state): y is the output, or a dict by output where there are several or none.
-    Parts without recurrence run over the whole sequence at once, recurrent cores step by step.
+    Parts without recurrence run over the whole sequence at once on ``kernel`` (see ``nn.Unit``), recurrent cores step
+    by step on the eager one.
     ``parameter(node, field)`` gives one parameter; ``nn.capture`` gives the graph back.
 
     In FixedPoint the module computes in float32 where the budget allows it, else in float64, and exactly; ``BadInput``
@@ -117,7 +119,14 @@ class Network(torch.nn.Module):
     were not there. ``nn.capture`` gives the rounded ones.
     """
 
-    def __init__(self, graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        surrogate: Surrogate = TanhDerivative(),
+        learn_decay: bool = False,
+        kernel: str = "auto",
+    ) -> None:
         super().__init__()
         validate(graph)
         self._graph = graph
@@ -137,6 +146,7 @@ class Network(torch.nn.Module):
         precision = graph.numbers.name if self._fixed is None else "float64" if beyond(graph, "float32") else "float32"
         dtype = NUMBERS[precision].dtype
         self.learn_decay = learn_decay
+        self.kernel = kernel
         learned = {"weight", "bias", "threshold"} | ({"decay"} if learn_decay else set())
         with np.errstate(over="ignore"):  # of a threshold that no state reaches
             self._values = torch.nn.ParameterDict(
@@ -148,6 +158,20 @@ class Network(torch.nn.Module):
                     for field, array in node.arrays().items()
                 }
             )
+
+        self.running_kernels()
+
+    def running_kernels(self) -> dict[str, Choice]:
+        """The kernel of every unit with the present parameters; ``Unsupported`` where the one asked for cannot run."""
+        within = {name for part in self._parts if len(part) > 1 for name in part}
+        if self.kernel == "cpu" and (cyclic := sorted(within & set(self._dynamics))):
+            raise Unsupported("kernel='cpu'", [f"{name} {_ON_A_CYCLE}; kernel='auto' runs the rest" for name in cyclic])
+        return {
+            name: Choice("eager", _ON_A_CYCLE)
+            if name in within and self.kernel == "auto"
+            else choose(self.kernel, dynamics, self.parameter(name, "decay"))
+            for name, dynamics in self._dynamics.items()
+        }
 
     def parameter(self, node: str, name: str) -> torch.nn.Parameter:
         """The parameter ``name`` (weight, bias, decay, threshold, initial_state) of a node."""
@@ -283,10 +307,10 @@ class Network(torch.nn.Module):
         drive = sum(received[1:], start=received[0])
         if name in self._dynamics:
             decay, threshold = self._used(name, "decay"), self._used(name, "threshold")
-            y, states = scan(self._dynamics[name], decay, threshold, before.units[name], drive)
-            recording.values[name] = y
-            recording.states[name] = torch.stack([state.s for state in states])
-            recording.last[name] = states[-1]
+            dynamics = self._dynamics[name]
+            kernel = choose(self.kernel, dynamics, self.parameter(name, "decay")).kernel
+            ran = run(kernel, dynamics, decay, threshold, before.units[name], drive)
+            recording.values[name], recording.states[name], recording.last[name] = ran.y, ran.states, ran.last
         else:
             recording.values[name] = self._over_all_steps(name, drive)
 
@@ -333,8 +357,13 @@ class Network(torch.nn.Module):
             recording.last[name] = trail[-1]
 
     def extra_repr(self) -> str:
-        """The nodes and their number of parameters."""
-        return f"{len(self._graph.nodes)} nodes, {sum(p.numel() for p in self.parameters())} parameters"
+        """The nodes, their number of parameters, and the kernels that run the units."""
+        try:
+            chosen = ", ".join(dict.fromkeys(str(choice) for choice in self.running_kernels().values()))
+        except (Unsupported, MissingEngine) as error:
+            chosen = f"none: {error}"
+        parameters = sum(p.numel() for p in self.parameters())
+        return f"{len(self._graph.nodes)} nodes, {parameters} parameters, kernel={chosen}"
 
 
 def _demand_on_grid(name: str, node: Input, value: Tensor) -> None:
@@ -346,6 +375,8 @@ def _demand_on_grid(name: str, node: Input, value: Tensor) -> None:
         raise BadInput(f"input {name}: values that are no {needed}; FixedPoint rounds no input")
 
 
-def to_module(graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False) -> Network:
+def to_module(
+    graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False, kernel: str = "auto"
+) -> Network:
     """A trainable torch module of a graph; ``nn.capture`` of it gives the same graph back, names and bits."""
-    return Network(graph, surrogate=surrogate, learn_decay=learn_decay)
+    return Network(graph, surrogate=surrogate, learn_decay=learn_decay, kernel=kernel)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from snubridge.errors import BadInput
+from snubridge.errors import BadInput, MissingEngine, Unsupported
 from snubridge.ir.functions import (
     OUTPUT_FUNCTIONS,
     STATE_FUNCTIONS,
@@ -19,7 +19,7 @@ from snubridge.ir.functions import (
     StateFunction,
     Step,
 )
-from snubridge.nn.kernels import Dynamics, State, choose, clamped, scan
+from snubridge.nn.kernels import Choice, Dynamics, State, choose, clamped, run
 from snubridge.nn.surrogates import Surrogate, TanhDerivative
 
 
@@ -40,7 +40,9 @@ class Unit(torch.nn.Module):
                          y_{-1} = 0
     ``reset, g, h``      as in ``snubridge.Unit``
     ``surrogate``        stands for the derivative of the step; the derivative of tanh by default
-    ``kernel``           "auto" or "eager"; the one that runs stands in ``repr``
+    ``kernel``           "cpu" (compiled loops, ``snubridge.nn.kernels.cpu``), "eager" (plain PyTorch, step by step) or
+                         "auto", the fastest that can run; the one that runs stands in ``repr``. Spikes are the same.
+    ``detach_reset``     gradients do not flow through the reset; they do in the paper
     """
 
     def __init__(
@@ -59,15 +61,16 @@ class Unit(torch.nn.Module):
         learn_initial_state: bool = False,
         batch_first: bool = False,
         kernel: str = "auto",
+        detach_reset: bool = False,
     ) -> None:
         super().__init__()
         self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if not self.shape or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in self.shape):
             raise BadInput(f"shape={shape!r}: an integer or a tuple of integers, each at least 1, is needed")
         _check_dynamics(reset, g, h, surrogate)
-        self.dynamics = Dynamics(reset, g, h, surrogate)
+        self.dynamics = Dynamics(reset, g, h, surrogate, detach_reset=bool(detach_reset))
         self.batch_first = batch_first
-        self.kernel = choose(kernel)
+        self.kernel = kernel
         self.learn_decay = learn_decay
         self.decay: Tensor
         self.threshold: Tensor
@@ -77,6 +80,12 @@ class Unit(torch.nn.Module):
         self._hold("initial_state", initial_state, learn_initial_state)
         if not bool(((self.decay >= 0) & (self.decay <= 1)).all()):
             raise BadInput(f"decay={decay!r}: values in [0, 1] are needed")
+        choose(self.kernel, self.dynamics, self.decay)
+
+    @property
+    def running_kernel(self) -> Choice:
+        """The kernel that runs with the present parameters; ``Unsupported`` where the one asked for cannot."""
+        return choose(self.kernel, self.dynamics, self.decay)
 
     def _hold(self, name: str, value: ArrayLike | Tensor, learned: bool) -> None:
         try:
@@ -119,8 +128,9 @@ class Unit(torch.nn.Module):
             raise BadInput(
                 f"state: s {tuple(before.s.shape)}, y {tuple(before.y.shape)}; needed {tuple(drive.shape[1:])}"
             )
-        y, states = scan(self.dynamics, self.effective_decay, self.threshold, before, drive, recurrent)
-        return (y.transpose(0, 1) if self.batch_first else y), states[-1]
+        kernel = self.running_kernel.kernel
+        ran = run(kernel, self.dynamics, self.effective_decay, self.threshold, before, drive, recurrent)
+        return (ran.y.transpose(0, 1) if self.batch_first else ran.y), ran.last
 
     def _expected(self, *shape: int) -> str:
         return f"({'B, T' if self.batch_first else 'T, B'}, {', '.join(map(str, shape))})"
@@ -130,8 +140,15 @@ class Unit(torch.nn.Module):
         d = self.dynamics
         return (
             f"{', '.join(map(str, self.shape))}, reset={d.reset.value}, g={d.g}, h={d.h}, surrogate={d.surrogate}, "
-            f"learn_decay={self.learn_decay}, batch_first={self.batch_first}, kernel={self.kernel}"
+            f"learn_decay={self.learn_decay}, batch_first={self.batch_first}, "
+            f"{'detach_reset=True, ' if d.detach_reset else ''}kernel={self._kernel_repr()}"
         )
+
+    def _kernel_repr(self) -> str:
+        try:
+            return str(self.running_kernel)
+        except (Unsupported, MissingEngine) as error:
+            return f"none: {error}"
 
 
 class SNU(Unit):
@@ -163,6 +180,7 @@ class SNU(Unit):
         learn_initial_state: bool = False,
         batch_first: bool = False,
         kernel: str = "auto",
+        detach_reset: bool = False,
     ) -> None:
         super().__init__(
             units,
@@ -178,6 +196,7 @@ class SNU(Unit):
             learn_initial_state=learn_initial_state,
             batch_first=batch_first,
             kernel=kernel,
+            detach_reset=detach_reset,
         )
         if not isinstance(in_features, int) or isinstance(in_features, bool) or in_features < 1:
             raise BadInput(f"in_features={in_features!r}: an integer, at least 1, is needed")

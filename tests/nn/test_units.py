@@ -104,7 +104,8 @@ def test_a_learned_decay_is_clamped():
 
 
 def test_the_kernel_stands_in_the_repr():
-    assert "kernel=eager" in repr(nn.SNU(2, 3))
+    assert "kernel=cpu" in repr(nn.SNU(2, 3))
+    assert "kernel=eager" in repr(nn.SNU(2, 3, kernel="eager"))
 
 
 BAD = {

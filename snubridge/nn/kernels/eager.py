@@ -1,7 +1,7 @@
 """The dynamics of a unit in plain PyTorch: one step, and the scan over a sequence.
 
 The order of operations is that of ``snubridge/reference/interpreter.py``, in FixedPoint too. Gradients flow through
-the reset, as in the paper.
+the reset, as in the paper, unless it is detached.
 """
 
 from __future__ import annotations
@@ -42,13 +42,17 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What a unit computes, apart from its parameters; in FixedPoint on the ``grid`` of its state."""
+    """What a unit computes, apart from its parameters; in FixedPoint on the ``grid`` of its state.
+
+    ``detach_reset``: gradients do not flow through the y that resets the carried state.
+    """
 
     reset: Reset
     g: StateFunction
     h: OutputFunction
     surrogate: Surrogate
     grid: StateGrid | None = None
+    detach_reset: bool = False
 
 
 def _most_active(y: Tensor) -> Tensor:
@@ -82,6 +86,8 @@ def clamped(decay: Tensor) -> Tensor:
 
 
 class _Clamp(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(decay: Tensor) -> Tensor:
         return decay.clamp(0, 1)
@@ -99,7 +105,8 @@ class _Clamp(torch.autograd.Function):
 
 def step(dynamics: Dynamics, decay: Tensor, threshold: Tensor, state: State, drive: Tensor) -> State:
     """(s_{t-1}, y_{t-1}) and the drive x_t, each (B, *shape), to (s_t, y_t)."""
-    carried, grid = CARRIED[dynamics.reset](decay, threshold, state.s, state.y), dynamics.grid
+    y, grid = state.y.detach() if dynamics.detach_reset else state.y, dynamics.grid
+    carried = CARRIED[dynamics.reset](decay, threshold, state.s, y)
     if grid is not None:
         carried = on_grid(carried, grid.fraction_bits, grid.rounding)
     s = G[type(dynamics.g)](dynamics.g, carried + drive)

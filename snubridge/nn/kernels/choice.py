@@ -1,0 +1,42 @@
+"""Which kernel runs, and why not another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from snubridge.errors import BadInput, MissingEngine, Unsupported
+from snubridge.nn.kernels import cpu
+from snubridge.nn.kernels.eager import Dynamics
+
+KERNELS = ("eager", "cpu")
+
+
+class Choice(NamedTuple):
+    """The kernel that runs; for "auto", why it is not a faster one."""
+
+    kernel: str
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return self.kernel if self.reason is None else f"{self.kernel} ({self.reason})"
+
+
+def choose(kernel: str, dynamics: Dynamics, parameter: Tensor) -> Choice:
+    """The kernel asked for, or for "auto" the fastest that runs these dynamics with parameters like this one.
+
+    ``BadInput`` for an unknown name, ``Unsupported`` or ``MissingEngine`` for a kernel that cannot run.
+    """
+    if kernel != "auto" and kernel not in KERNELS:
+        raise BadInput(f"kernel={kernel!r}: choose from 'auto', {', '.join(map(repr, KERNELS))}")
+    if kernel == "eager":
+        return Choice(kernel)
+    missing, reason = cpu.missing(), cpu.obstacle(dynamics, parameter)
+    if kernel == "auto":
+        return Choice("eager", missing or reason) if missing or reason else Choice("cpu")
+    if missing:
+        raise MissingEngine(f"kernel='cpu': {missing}")
+    if reason:
+        raise Unsupported("kernel='cpu'", [f"{reason}; kernel='eager' runs it"])
+    return Choice(kernel)

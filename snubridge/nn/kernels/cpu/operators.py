@@ -1,0 +1,162 @@
+"""The compiled dynamics as operators of torch: ``snubridge::unit`` and its gradient, ``snubridge::recurrent`` and its.
+
+    a_t = c_{t-1} + x_t (+ H y_{t-1}),  s_t = g(a_t),  y_t = h(s_t - threshold)
+
+Kept for the way back is a alone: 4 bytes per neuron and step in float32. s, y and the derivative of h are computed
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snubridge.errors import Unsupported
+from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
+
+Outputs = tuple[Tensor, Tensor, Tensor]
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def empty(like: Tensor) -> Tensor:
+    """Room for a tensor like this one, its values next to each other."""
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
+
+
+class Once(torch.autograd.Function):
+    """A gradient that cannot be differentiated again, and says so; ``forward`` calls the operator."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """``Unsupported``."""
+        raise Unsupported("kernel='cpu'", ["it gives first derivatives alone; kernel='eager' gives second ones too"])
+
+
+@torch.library.custom_op("snubridge::unit", mutates_args=(), device_types="cpu")
+def unit(
+    x: Tensor,
+    decay: Tensor,
+    threshold: Tensor,
+    s_0: Tensor,
+    y_0: Tensor,
+    codes: Sequence[int],
+    numbers: Sequence[float],
+) -> Outputs:
+    """The drive x (T, B, N) to y and a (T, B, N) and the last state (B, N).
+
+    ``decay``, ``threshold`` (N,); ``s_0``, ``y_0`` (B, N): the state before; ``codes`` and ``numbers``: see ``Code``.
+    """
+    from snubridge.nn.kernels.cpu.loops import forward
+
+    plan = Plan(x, decay, threshold, codes, numbers)
+    y, a, last = empty(x), empty(x), empty(s_0)
+    given = rows(x), rows(None, x), plan.decay, plan.threshold, row(s_0), row(y_0)
+    filled = rows(a), rows(y), row(last)
+    plan.spread(lambda part, lo, hi: forward(plan.unit, plan.numbers, *given, *filled, lo, hi))
+    return y, a, last
+
+
+@torch.library.custom_op("snubridge::unit_backward", mutates_args=(), device_types="cpu")
+def unit_backward(
+    from_y: Tensor | None,
+    from_a: Tensor | None,
+    from_last: Tensor | None,
+    a: Tensor,
+    decay: Tensor,
+    threshold: Tensor,
+    s_0: Tensor,
+    y_0: Tensor,
+    codes: Sequence[int],
+    numbers: Sequence[float],
+    learned: Sequence[bool],
+) -> Gradients:
+    """The gradients of y, a and the last state to those of x, decay, threshold, s_0 and y_0.
+
+    ``learned``: whether decay and threshold want theirs; where not, it is zero.
+    """
+    from snubridge.nn.kernels.cpu.loops import backward, start
+
+    plan = Plan(a, decay, threshold, codes, numbers)
+    from_y = torch.zeros_like(a) if from_y is None else from_y
+    x, s, y = empty(a), empty(s_0), empty(y_0)
+    sums = plan.sums(learned[0]), plan.sums(learned[1])
+    given = plan.decay, plan.threshold, rows(a), rows(from_y), rows(None, a), rows(from_a, a), minus(from_last, a)
+    after, x_rows = np.zeros(plan.size, plan.kind), rows(x)
+    plan.spread(
+        lambda part, lo, hi: backward(
+            plan.unit, plan.numbers, *given, after, x_rows, sums[0][part], sums[1][part], lo, hi
+        )
+    )
+    start(
+        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), x_rows[0], row(s), row(y), sums[0][0], sums[1][0],
+        0, plan.size,
+    )  # fmt: skip
+    return x, plan.summed(sums[0], decay), plan.summed(sums[1], threshold), s, y
+
+
+@unit.register_fake
+def _(
+    x: Tensor,
+    decay: Tensor,
+    threshold: Tensor,
+    s_0: Tensor,
+    y_0: Tensor,
+    codes: Sequence[int],
+    numbers: Sequence[float],
+) -> Outputs:
+    return empty(x), empty(x), empty(s_0)
+
+
+@unit_backward.register_fake
+def _(
+    from_y: Tensor | None, from_a: Tensor | None, from_last: Tensor | None, a: Tensor, decay: Tensor, threshold: Tensor,
+    s_0: Tensor, y_0: Tensor, codes: Sequence[int], numbers: Sequence[float], learned: Sequence[bool],
+) -> Gradients:  # fmt: skip
+    return empty(a), empty(decay), empty(threshold), empty(s_0), empty(y_0)
+
+
+class _UnitBackward(Once):
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return torch.ops.snubridge.unit_backward(*args)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+    _, decay, threshold, s_0, y_0, ctx.codes, ctx.numbers = inputs
+    ctx.save_for_backward(output[1], decay, threshold, s_0, y_0)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(
+    ctx: Any, from_y: Tensor | None, from_a: Tensor | None, from_last: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    learned = list(ctx.needs_input_grad[1:3])
+    kept = (*ctx.saved_tensors, ctx.codes, ctx.numbers, learned)
+    gradients = _UnitBackward.apply(from_y, from_a, from_last, *kept)  # type: ignore[no-untyped-call]  # as above
+    return (*gradients, None, None)
+
+
+unit.register_autograd(_differentiate, setup_context=_keep)
+
+
+class Unit(torch.autograd.Function):
+    """``snubridge::unit`` for ``torch.func`` too, whose transformations do not take operators' own gradients."""
+
+    generate_vmap_rule = True
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_differentiate)
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        """See ``unit``."""
+        return torch.ops.snubridge.unit(*args)

@@ -1,0 +1,74 @@
+"""One call of the compiled loops: what the tensors are to numpy, and how the work is cut into tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snubridge.nn.kernels.cpu.threads import TILE, parts, spread
+
+Array = NDArray[Any]
+
+
+def rows(x: Tensor | None, like: Tensor | None = None) -> Array:
+    """(T, B, N) as (T, M); an absent one as an empty array."""
+    return _array(x.reshape(len(x), -1)) if x is not None else np.empty((0, 0), kind_of(like))
+
+
+def row(x: Tensor) -> Array:
+    """(B, N) as (M,)."""
+    return _array(x.reshape(-1))
+
+
+def minus(x: Tensor | None, like: Tensor) -> Array:
+    """-x, (B, N) as (M,); an absent one as an empty array."""
+    return _array(-x.detach().reshape(-1)) if x is not None else np.empty(0, kind_of(like))
+
+
+def _array(x: Tensor) -> Array:
+    array: Array = x.detach().numpy()
+    return array
+
+
+def kind_of(x: Tensor | None) -> type[np.floating[Any]]:
+    """The type of numpy of a tensor's values."""
+    return np.float32 if x is not None and x.dtype is torch.float32 else np.float64
+
+
+class Plan:
+    """Sizes, tiles and parameters of a call for sequences like a (T, B, N).
+
+    A tile holds the share of a few samples in a row; its parameters, ``decay`` and ``threshold``, are those of one
+    sample, repeated.
+    """
+
+    def __init__(
+        self, a: Tensor, decay: Tensor, threshold: Tensor, codes: Sequence[int], numbers: Sequence[float]
+    ) -> None:
+        self.steps, samples, self.width = a.shape
+        self.size = samples * self.width
+        self.kind = kind_of(a)
+        repeats = max(1, min(samples, TILE // self.width))
+        self.tile = repeats * self.width
+        self.unit = (self.width, *codes)
+        self.numbers = tuple(self.kind(number) for number in numbers)
+        self.decay, self.threshold = (_array(parameter.repeat(repeats)) for parameter in (decay, threshold))
+
+    def spread(self, work: Callable[[int, int, int], None]) -> None:
+        """``work(part, lo, hi)`` for all parts of a row, at once."""
+        spread(work, self.steps, self.size, self.tile)
+
+    def sums(self, wanted: bool) -> Array:
+        """Room for the gradient of a parameter, one row for each part; empty rows if it is not wanted."""
+        return np.zeros((parts(self.steps, self.size, self.tile), self.tile if wanted else 0))
+
+    def summed(self, sums: Array, parameter: Tensor) -> Tensor:
+        """The gradient (N,): summed in double over the parts and the samples of a tile, then rounded once."""
+        if not sums.size:
+            return torch.zeros_like(parameter)
+        return torch.from_numpy(sums.reshape(-1, self.width).sum(0)).to(parameter.dtype)

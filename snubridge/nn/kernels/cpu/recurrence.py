@@ -1,0 +1,161 @@
+"""The recurrent layer as operators of torch: ``snubridge::recurrent`` and its gradient.
+
+    a_t = c_{t-1} + (x_t + H y_{t-1})
+
+Each step is a matrix product by torch and the compiled loops over one row; the gradient of H is one product in the end.
+Kept for the way back is a alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snubridge.nn.kernels.cpu.operators import Once, Outputs, empty
+from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
+
+ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+@torch.library.custom_op("snubridge::recurrent", mutates_args=(), device_types="cpu")
+def recurrent(
+    x: Tensor,
+    weight: Tensor,
+    decay: Tensor,
+    threshold: Tensor,
+    s_0: Tensor,
+    y_0: Tensor,
+    codes: Sequence[int],
+    numbers: Sequence[float],
+) -> Outputs:
+    """``snubridge::unit`` with H, ``weight`` (N, N): the drive x (T, B, N) to y and a, and the last state (B, N)."""
+    from snubridge.nn.kernels.cpu.loops import forward
+
+    plan = Plan(x, decay, threshold, codes, numbers)
+    y, a, last, received = empty(x), empty(x), s_0.clone(memory_format=torch.contiguous_format), empty(y_0)
+    transposed = weight.t()
+    state, more, x_rows, a_rows, y_rows = row(last), rows(received[None]), rows(x), rows(a), rows(y)
+    before, y_before = _aligned(y_0), row(y_0)
+    for t, y_t in enumerate(y):
+        torch.mm(before, transposed, out=received)
+        forward(
+            plan.unit, plan.numbers, x_rows[t : t + 1], more, plan.decay, plan.threshold, state, y_before,
+            a_rows[t : t + 1], y_rows[t : t + 1], state, 0, plan.size,
+        )  # fmt: skip
+        before, y_before = _aligned(y_t), y_rows[t]
+    return y, a, last
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """x at an address as torch allocates it: BLAS may sum in another order at another one, and a spike could differ."""
+    return x if x.is_contiguous() and x.data_ptr() % ALIGNMENT == 0 else x.clone(memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("snubridge::recurrent_backward", mutates_args=(), device_types="cpu")
+def recurrent_backward(
+    from_y: Tensor | None,
+    from_a: Tensor | None,
+    from_last: Tensor | None,
+    a: Tensor,
+    weight: Tensor,
+    decay: Tensor,
+    threshold: Tensor,
+    s_0: Tensor,
+    y_0: Tensor,
+    codes: Sequence[int],
+    numbers: Sequence[float],
+    learned: Sequence[bool],
+) -> Gradients:
+    """The gradients of y, a and the last state to those of x, H, decay, threshold, s_0 and y_0.
+
+    ``learned``: whether H, decay and threshold want theirs; where not, it is zero.
+    """
+    from snubridge.nn.kernels.cpu.loops import backward, emit, start
+
+    plan = Plan(a, decay, threshold, codes, numbers)
+    from_y = torch.zeros_like(a) if from_y is None else from_y
+    x, s, y, received = empty(a), empty(s_0), empty(y_0), empty(y_0)
+    decay_sums, threshold_sums = plan.sums(learned[1])[0], plan.sums(learned[2])[0]
+    a_rows, y_rows, x_rows, outside = rows(a), rows(from_y), rows(x), rows(from_a, a)
+    more, after, ahead = rows(None, a), np.zeros(plan.size, plan.kind), minus(from_last, a)
+    for t in range(plan.steps - 1, -1, -1):
+        backward(
+            plan.unit, plan.numbers, plan.decay, plan.threshold, a_rows[t : t + 1], y_rows[t : t + 1], more,
+            outside[t : t + 1], ahead, after, x_rows[t : t + 1], decay_sums, threshold_sums, 0, plan.size,
+        )  # fmt: skip
+        torch.mm(x[t], weight, out=received)
+        more, after, ahead = rows(received[None]), x_rows[t], ahead[:0]
+    start(
+        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), x_rows[0], row(s), row(y), decay_sums,
+        threshold_sums, 0, plan.size,
+    )  # fmt: skip
+    y += received
+    from_weight = torch.zeros_like(weight)
+    if learned[0]:
+        outputs = empty(a)
+        outputs[0] = y_0
+        if plan.steps > 1:
+            given, before = (plan.threshold, a_rows[:-1]), rows(outputs)[1:]
+            plan.spread(lambda _, lo, hi: emit(plan.unit, plan.numbers, *given, before, lo, hi))
+        from_weight = x.flatten(0, 1).t() @ outputs.flatten(0, 1)
+    sums = (plan.summed(decay_sums, decay), plan.summed(threshold_sums, threshold))
+    return x, from_weight, *sums, s, y
+
+
+@recurrent.register_fake
+def _(
+    x: Tensor, weight: Tensor, decay: Tensor, threshold: Tensor, s_0: Tensor, y_0: Tensor, codes: Sequence[int],
+    numbers: Sequence[float],
+) -> Outputs:  # fmt: skip
+    return empty(x), empty(x), empty(s_0)
+
+
+@recurrent_backward.register_fake
+def _(
+    from_y: Tensor | None, from_a: Tensor | None, from_last: Tensor | None, a: Tensor, weight: Tensor, decay: Tensor,
+    threshold: Tensor, s_0: Tensor, y_0: Tensor, codes: Sequence[int], numbers: Sequence[float],
+    learned: Sequence[bool],
+) -> Gradients:  # fmt: skip
+    return empty(a), empty(weight), empty(decay), empty(threshold), empty(s_0), empty(y_0)
+
+
+class _RecurrentBackward(Once):
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return torch.ops.snubridge.recurrent_backward(*args)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+    _, *parameters, ctx.codes, ctx.numbers = inputs
+    ctx.save_for_backward(output[1], *parameters)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(
+    ctx: Any, from_y: Tensor | None, from_a: Tensor | None, from_last: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    learned = list(ctx.needs_input_grad[1:4])
+    kept = (*ctx.saved_tensors, ctx.codes, ctx.numbers, learned)
+    gradients = _RecurrentBackward.apply(from_y, from_a, from_last, *kept)  # type: ignore[no-untyped-call]  # as above
+    return (*gradients, None, None)
+
+
+recurrent.register_autograd(_differentiate, setup_context=_keep)
+
+
+class Recurrent(torch.autograd.Function):
+    """``snubridge::recurrent`` for ``torch.func`` too."""
+
+    generate_vmap_rule = True
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_differentiate)
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        """See ``recurrent``."""
+        return torch.ops.snubridge.recurrent(*args)

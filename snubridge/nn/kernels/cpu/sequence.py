@@ -1,0 +1,41 @@
+"""A unit's dynamics through the compiled operators, for a sample of any shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snubridge.nn.kernels.cpu.codes import encoded
+from snubridge.nn.kernels.cpu.operators import Unit, unit
+from snubridge.nn.kernels.cpu.recurrence import Recurrent, recurrent
+from snubridge.nn.kernels.eager import Dynamics, G, State
+
+
+def scan(
+    dynamics: Dynamics, decay: Tensor, threshold: Tensor, state: State, drive: Tensor, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor, State]:
+    """All steps of a drive (T, B, *shape), one type for all: y and c + drive (T, B, *shape), and the state after.
+
+    ``weight`` (N, N) is H. The states of every step are g of the second value: see ``states``.
+    """
+    shape = drive.shape[2:]
+    codes, numbers = encoded(dynamics)
+    neurons = [parameter.expand(shape).reshape(-1) for parameter in (decay, threshold)]
+    before = [value.flatten(1) for value in state]
+    traced = torch.compiler.is_compiling()  # Dynamo takes the operators, torch.func the functions around them
+    flat = drive.flatten(2)
+    if weight is None:
+        operator: Any = unit if traced else Unit.apply
+        y, a, last = operator(flat, *neurons, *before, codes, numbers)
+    else:
+        operator = recurrent if traced else Recurrent.apply
+        y, a, last = operator(flat, weight, *neurons, *before, codes, numbers)
+    y = y.unflatten(2, shape)
+    return y, a.unflatten(2, shape), State(last.unflatten(1, shape), y[-1])
+
+
+def states(dynamics: Dynamics, a: Tensor) -> Tensor:
+    """s_t = g(a_t) of every step."""
+    return G[type(dynamics.g)](dynamics.g, a)
