@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snubridge import Reset, nn
+from snubridge.nn import kernels
 from training import ours
 from training.layer import Projected
 from training.opponents import SteppedRLeaky
@@ -43,8 +44,8 @@ class Bare(torch.nn.Module):
 
 def bare_recurrence(layer: nn.SNU, drive: Tensor, recurrent: Tensor) -> Tensor:
     """A layer's dynamics with its recurrence, given what its projection would give it."""
-    spikes: Tensor = layer._run(drive, None, recurrent)[0]
-    return spikes
+    rest = layer.rest(drive.shape[1])
+    return kernels.run(layer.kernel, layer.dynamics, layer.effective_decay, layer.threshold, rest, drive, recurrent).y
 
 
 class FirstOutput(torch.nn.Module):
