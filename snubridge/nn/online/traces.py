@@ -155,7 +155,7 @@ def demand_local(layer: SNU) -> None:
 def _step(layer: SNU, before: State, x: Tensor) -> tuple[State, dict[str, Tensor]]:
     """One step, and its partial derivatives, each (B, N): of s_t by all that it depends on, and of y_t by s_t."""
     with torch.no_grad():
-        drive = functional.linear(x, layer.weight, layer.bias)
+        drive = layer.project(x)
         if layer.recurrent is not None:
             drive = drive + functional.linear(before.y, layer.recurrent)
         inputs = {"s": before.s, "y": before.y, "drive": drive}

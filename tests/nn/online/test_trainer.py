@@ -202,7 +202,7 @@ import json, resource, torch
 from snubridge import nn
 
 torch.set_num_threads(1)
-layer, readout = nn.SNU(16, 64), torch.nn.Linear(64, 2)
+layer, readout = nn.SNU(16, 64, kernel="eager"), torch.nn.Linear(64, 2)  # compiling would take memory, too
 optimizer = torch.optim.SGD([*layer.parameters(), *readout.parameters()], lr=1e-3)
 
 def stream(steps):
