@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks/engines.py"
+TRAINING = SCRIPT.with_name("training.py")
 
 
 def test_the_engines_are_measured():
@@ -24,3 +26,49 @@ def test_the_engines_are_measured():
         assert f"| {row['per_second']:,.0f} |" in line
         assert line.startswith(f"| {row['graph']} | {row['backend']} |")
         assert abs(row["per_second"] * row["seconds"] / row["neuron_steps"] - 1) < 1e-9
+
+
+def test_training_is_measured(tmp_path):
+    """Without the packages of ``make bench``: snubridge and torch's own layers, and the two files that are written."""
+    out, table = tmp_path / "new/training.json", tmp_path / "new/training.md"
+    arguments = ["--quick", "--repeats", "2", "--opponents", "none", "--out", str(out), "--markdown", str(table)]
+    done = subprocess.run([sys.executable, str(TRAINING), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, text = json.loads(out.read_text()), table.read_text()
+    assert text in done.stdout
+    assert found["machine"]["threads"] == 1
+    assert {section["case"] for section in found["sections"]} == {"dynamics", "layer", "recurrent", "network"}
+    for section in found["sections"]:
+        rows = {row["name"]: row for row in section["rows"]}
+        assert any(name.startswith("snubridge") for name in rows)
+        for row in rows.values():
+            first, median, third = row["milliseconds"]
+            assert 0 < first <= median <= third
+            assert row["samples"] >= 2
+            assert f"| {row['name']} | " in text
+        assert rows[section["base"]]["times_base"] == [1, 1, 1]
+    (network,) = (section for section in found["sections"] if section["case"] == "network")
+    assert "nn.LSTM" in {row["name"] for row in network["rows"]}
+    assert all("before" in note and "after" in note for note in network["notes"])
+    peers = [goal for goal in found["goals"] if "peer" in goal["what"] or "snnTorch" in goal["what"]]
+    assert peers
+    assert all(goal["reached"] is goal["met"] is None for goal in peers)
+    kept = {goal["what"]: goal for goal in found["goals"] if "bytes saved" in goal["what"]}
+    assert all(goal["met"] == (goal["reached"] <= goal["bound"] == 4.3) for goal in kept.values())
+    for goal in found["goals"]:
+        assert f"| {goal['what']} | " in text
+
+
+def test_an_opponent_that_is_missing_ends_the_run(tmp_path):
+    (tmp_path / "snntorch.py").write_text("raise ModuleNotFoundError('No module named snntorch')")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(TRAINING), "--quick", "--case", "dynamics", "--opponents", "snntorch"],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: snntorch cannot be imported")
+    assert "make bench" in done.stderr
