@@ -57,7 +57,9 @@ class Plan:
         self.tile = repeats * self.width
         self.unit = (self.width, *codes)
         self.numbers = tuple(self.kind(number) for number in numbers)
-        self.decay, self.threshold = (np.tile(_array(parameter), repeats) for parameter in (decay, threshold))
+        parameters = np.empty((2, repeats, self.width), self.kind)
+        parameters[0], parameters[1] = _array(decay), _array(threshold)
+        self.decay, self.threshold = parameters.reshape(2, self.tile)
 
     def spread(self, work: Callable[[int, int, int], None]) -> None:
         """``work(part, lo, hi)`` for all parts of a row, at once."""

@@ -22,19 +22,22 @@ def scan(
     ``weight`` (N, N) is H. The states of every step are g of the second value: see ``states``.
     """
     shape = drive.shape[2:]
+    if len(shape) > 1:
+        neurons = [parameter.expand(shape).reshape(-1) for parameter in (decay, threshold)]
+        before = State(*(value.flatten(1) for value in state))
+        y, a, last = scan(dynamics, *neurons, before, drive.flatten(2), weight)
+        after = State(*(torch.unflatten(value, 1, shape) for value in last))
+        return torch.unflatten(y, 2, shape), torch.unflatten(a, 2, shape), after
     codes, numbers = encoded(dynamics)
-    neurons = [parameter.expand(shape).reshape(-1) for parameter in (decay, threshold)]
-    before = [value.flatten(1) for value in state]
+    given = decay.expand(shape), threshold.expand(shape), *state, codes, numbers
     traced = torch.compiler.is_compiling()  # Dynamo takes the operators, torch.func the functions around them
-    flat = drive.flatten(2)
     if weight is None:
         operator: Any = unit if traced else Unit.apply
-        y, a, last = operator(flat, *neurons, *before, codes, numbers)
+        y, a, s = operator(drive, *given)
     else:
         operator = recurrent if traced else Recurrent.apply
-        y, a, last = operator(flat, weight, *neurons, *before, codes, numbers)
-    y = y.unflatten(2, shape)
-    return y, a.unflatten(2, shape), State(last.unflatten(1, shape), y[-1].clone())  # y is the caller's to overwrite
+        y, a, s = operator(drive, weight, *given)
+    return y, a, State(s, y[-1].clone())  # y is the caller's to overwrite
 
 
 def projected(x: Tensor, weight: Tensor, always: bool, rate: float) -> Tensor:
