@@ -23,9 +23,9 @@ def scan(
     """
     shape = drive.shape[2:]
     if len(shape) > 1:
-        neurons = [parameter.expand(shape).reshape(-1) for parameter in (decay, threshold)]
+        decay, threshold = (parameter.expand(shape).reshape(-1) for parameter in (decay, threshold))
         before = State(*(value.flatten(1) for value in state))
-        y, a, last = scan(dynamics, *neurons, before, drive.flatten(2), weight)
+        y, a, last = scan(dynamics, decay, threshold, before, drive.flatten(2), weight)
         after = State(*(torch.unflatten(value, 1, shape) for value in last))
         return torch.unflatten(y, 2, shape), torch.unflatten(a, 2, shape), after
     codes, numbers = encoded(dynamics)
