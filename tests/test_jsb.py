@@ -210,6 +210,7 @@ def test_the_best_epoch_is_the_one_of_the_smallest_validation_nll(content, writt
         (["--seeds", "0"], "--seeds 0: at least 1"),
         (["--set", "epochs=many"], "--set epochs=many: needed NAME=NUMBER"),
         (["--set", "momentum=1"], "NAME one of learning_rate, epochs"),
+        (["--set", "epochs=0"], "epochs=0, batch=16; each must be at least 1"),
         (["--out", "nowhere/results.json"], "there is no folder nowhere"),
     ],
 )
