@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, document: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL)
 
 
 @pytest.fixture
@@ -45,6 +45,13 @@ def test_the_python_runs(folder):
     assert "equal: 0 of" in done.stdout
     assert "'synapses': " in done.stdout
     assert (folder / "net_brian2.py").exists()
+
+
+def test_the_page_on_online_learning_runs(tmp_path):
+    session = "\n".join(blocks("python", (ROOT / "docs/online.md").read_text()))
+    assert "trainer.observe(" in session
+    done = subprocess.run([sys.executable, "-W", "error", "-c", session], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_commands_run(folder):

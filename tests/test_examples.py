@@ -1,4 +1,4 @@
-"""What an outsider writes: the example passes the suite, is found by its entry point, and is as short as is said."""
+"""The examples: what an outsider writes passes the suite and is as short as is said; scripts show what they promise."""
 
 from __future__ import annotations
 
@@ -97,3 +97,18 @@ def test_the_guide_names_tests_and_attributes_that_are_there():
     for name in re.findall(r"^\| `(\w+)` \|", GUIDE, re.MULTILINE):
         assert name == "adapter" or hasattr(AdapterConformance, name)
     assert 110 <= len(ZOO) <= 130  # "about a hundred and twenty"
+
+
+def test_the_stream_that_drifts_is_followed_by_the_one_that_learns(tmp_path):
+    command = [sys.executable, "-W", "error", str(ROOT / "examples/online.py"), "--steps", "2000"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        [[float(loss) for loss in line.split()[-2:]] for line in part.splitlines() if line]
+        for part in done.stdout.split("\n", 1)[1].split("the drift begins\n")
+    )
+    assert [len(before), len(after)] == [2, 2]
+    assert all(learning == pytest.approx(stopped, abs=1e-3) for learning, stopped in before)  # still one network
+    assert before[0][0] > 1.2 * before[-1][0]
+    assert before[-1][0] < 0.4
+    assert after[-1][0] < np.log(2) < after[-1][1]

@@ -15,6 +15,7 @@ from snubridge.nn.kernels import State as State
 from snubridge.nn.network import Network as Network
 from snubridge.nn.network import NetworkState as NetworkState
 from snubridge.nn.network import to_module as to_module
+from snubridge.nn.online import Trainer as Trainer
 from snubridge.nn.reductions import OverTime as OverTime
 from snubridge.nn.reductions import mean_over_steps as mean_over_steps
 from snubridge.nn.surrogates import ArctanDerivative as ArctanDerivative

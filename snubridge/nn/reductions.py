@@ -21,16 +21,23 @@ def counted_steps(lengths: Lengths | None, x: Tensor) -> Tensor:
     steps, samples = x.shape[:2]
     if lengths is None:
         return torch.full((samples,), steps, device=x.device)
+    return checked_lengths(lengths, samples, steps, x.device)
+
+
+def checked_lengths(lengths: Lengths, samples: int, steps: int | None, device: torch.device) -> Tensor:
+    """``lengths`` as integers (B,), each from 1 to ``steps``; None: however many there may be."""
     try:
-        counted = torch.as_tensor(lengths, device=x.device)
+        counted = torch.as_tensor(lengths, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadInput(f"lengths: {error}; needed integers of shape ({samples},)") from None
     if counted.dtype == torch.bool or counted.is_floating_point() or counted.is_complex():
         raise BadInput(f"lengths: {counted.dtype}; needed integers of shape ({samples},)")
     if counted.shape != (samples,):
         raise BadInput(f"lengths: shape {tuple(counted.shape)}; needed ({samples},)")
-    if int(counted.min()) < 1 or int(counted.max()) > steps:
-        raise BadInput(f"lengths: from {int(counted.min())} to {int(counted.max())}; needed 1 to {steps} steps")
+    first, last = int(counted.min()), int(counted.max())
+    if first < 1 or (steps is not None and last > steps):
+        needed = "at least 1 step" if steps is None else f"1 to {steps} steps"
+        raise BadInput(f"lengths: from {first} to {last}; needed {needed}")
     return counted.long()
 
 

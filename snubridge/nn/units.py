@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from snubridge.ir.functions import (
     StateFunction,
     Step,
 )
-from snubridge.nn.kernels import Choice, Dynamics, State, choose, clamped, run
+from snubridge.nn.kernels import Choice, Dynamics, State, choose, choose_projection, clamped, project, run
 from snubridge.nn.surrogates import Surrogate, TanhDerivative
 
 
@@ -141,14 +142,8 @@ class Unit(torch.nn.Module):
         return (
             f"{', '.join(map(str, self.shape))}, reset={d.reset.value}, g={d.g}, h={d.h}, surrogate={d.surrogate}, "
             f"learn_decay={self.learn_decay}, batch_first={self.batch_first}, "
-            f"{'detach_reset=True, ' if d.detach_reset else ''}kernel={self._kernel_repr()}"
+            f"{'detach_reset=True, ' if d.detach_reset else ''}kernel={_told(lambda: self.running_kernel)}"
         )
-
-    def _kernel_repr(self) -> str:
-        try:
-            return str(self.running_kernel)
-        except (Unsupported, MissingEngine) as error:
-            return f"none: {error}"
 
 
 class SNU(Unit):
@@ -159,6 +154,10 @@ class SNU(Unit):
     ``forward(x, state=None)`` takes x (T, B, in_features) and returns y (T, B, units) and the
     ``State`` after the last step. ``weight`` is W (units, in_features), ``bias`` b (units,) with
     ``bias=True``, ``recurrent`` H (units, units) with ``recurrent=True``; the rest as in ``Unit``.
+
+    ``projection``       "dense", "events" (for inputs of 0 and 1: the sum over those that are 1) or "auto" (events
+                         where the input of a call is of 0 and 1 with few ones). Fewer sums, in another order, so that
+                         last bits may differ: see ``snubridge.nn.kernels.project``.
     """
 
     def __init__(
@@ -180,6 +179,7 @@ class SNU(Unit):
         learn_initial_state: bool = False,
         batch_first: bool = False,
         kernel: str = "auto",
+        projection: str = "dense",
         detach_reset: bool = False,
     ) -> None:
         super().__init__(
@@ -206,16 +206,36 @@ class SNU(Unit):
         self.bias = torch.nn.Parameter(torch.zeros(units)) if bias else None
         bound = 1 / math.sqrt(units)
         self.recurrent = torch.nn.Parameter(torch.empty(units, units).uniform_(-bound, bound)) if recurrent else None
+        self.projection = projection
+        choose_projection(projection, self.weight)
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x (T, B, in_features) to y (T, B, units) and the state after the last step."""
         if x.ndim != 3 or x.shape[-1] != self.in_features:
             raise BadInput(f"x: shape {tuple(x.shape)}; needed {self._expected(self.in_features)}")
-        return self._run(torch.nn.functional.linear(x, self.weight, self.bias), state, self.recurrent)
+        return self._run(self.project(x), state, self.recurrent)
+
+    @property
+    def running_projection(self) -> Choice:
+        """The projection that runs with the present weights; ``Unsupported`` where the one asked for cannot."""
+        return choose_projection(self.projection, self.weight)
+
+    def project(self, x: Tensor) -> Tensor:
+        """W x + b of x (T, B, in_features), or of one step (B, in_features)."""
+        return project(self.running_projection.kernel, x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """The sizes, the dynamics and the kernel that runs."""
-        return f"{self.in_features}, {super().extra_repr()}, recurrent={self.recurrent is not None}"
+        own = f"projection={_told(lambda: self.running_projection)}, recurrent={self.recurrent is not None}"
+        return f"{self.in_features}, {super().extra_repr()}, {own}"
+
+
+def _told(choose: Callable[[], Choice]) -> str:
+    """The choice for ``repr``, which never raises."""
+    try:
+        return str(choose())
+    except (BadInput, Unsupported, MissingEngine) as error:
+        return f"none: {error}"
 
 
 def _check_dynamics(reset: Any, g: Any, h: Any, surrogate: Any) -> None:

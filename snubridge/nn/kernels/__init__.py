@@ -12,5 +12,9 @@ from snubridge.nn.kernels.eager import State as State
 from snubridge.nn.kernels.eager import clamped as clamped
 from snubridge.nn.kernels.eager import step as step
 from snubridge.nn.kernels.grid import on_grid as on_grid
+from snubridge.nn.kernels.projection import PROJECTIONS as PROJECTIONS
+from snubridge.nn.kernels.projection import RATE as RATE
+from snubridge.nn.kernels.projection import choose_projection as choose_projection
+from snubridge.nn.kernels.projection import project as project
 from snubridge.nn.kernels.run import Run as Run
 from snubridge.nn.kernels.run import run as run

@@ -13,6 +13,7 @@ from snubridge.errors import Unsupported
 from snubridge.ir import Input, Output, Unit
 from snubridge.nn.network import Network
 from snubridge.nn.tracing.translation import Captured
+from snubridge.nn.units import SNU
 
 STEPS, SAMPLES, TRIALS, TRIALS_IF_FOLDED = 8, 2, 3, 6
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
@@ -146,11 +147,19 @@ def evaluation(module: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _untouched(module: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode within; modes, buffers and random state as before after it."""
+    """Evaluation mode within; modes, buffers and random state as before after it.
+
+    Layers that sum events multiply: the inputs of a trial are not of 0 and 1.
+    """
     buffers = {buffer: buffer.detach().clone() for buffer in module.buffers()}
+    summing = [layer for layer in module.modules() if isinstance(layer, SNU) and layer.projection == "events"]
     try:
+        for layer in summing:
+            layer.projection = "dense"
         with evaluation(module), torch.random.fork_rng(devices=[]):
             yield
     finally:
+        for layer in summing:
+            layer.projection = "events"
         for buffer, before in buffers.items():
             buffer.copy_(before)

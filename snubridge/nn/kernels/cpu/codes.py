@@ -65,6 +65,11 @@ def obstacle(dynamics: Dynamics, parameter: torch.Tensor) -> str | None:
         return "FixedPoint is computed by the eager kernel"
     if isinstance(dynamics.h, Step) and type(dynamics.surrogate) not in SURROGATES:
         return f"the surrogate {dynamics.surrogate!r} is not one of {', '.join(kind.__name__ for kind in SURROGATES)}"
+    return elsewhere(parameter)
+
+
+def elsewhere(parameter: torch.Tensor) -> str | None:
+    """Why compiled loops cannot work on tensors like this one, or None."""
     if parameter.device.type not in ("cpu", "meta"):
         return f"it runs on the CPU, the parameters are on {parameter.device.type}"
     if parameter.dtype not in (torch.float32, torch.float64):

@@ -15,13 +15,14 @@ the file of the function itself to see whether it has changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
+
+from snubridge.nn.kernels.cpu.compiled import compiled
 
 TO_ZERO, LATERAL, SUBTRACT, SUBTRACT_DECAYED, NONE = range(5)
 IDENTITY, RELU, LEAKY_RELU = range(3)
@@ -36,13 +37,6 @@ SHIFTER = np.float32(1.5 * 2**23)  # added and taken off again, it rounds to an 
 LARGEST = np.float32(104)  # exp(-104) is below half of the smallest subnormal of float32
 E2, E3, E4, E5, E6, E7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))  # exp, |r| <= ln(2) / 2
 P1, P2, P3, P4, P5, P6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))  # 2^r, |r| <= 1/2
-
-Function = TypeVar("Function", bound=Callable[..., None])
-
-
-def compiled(function: Function) -> Function:
-    """The function compiled when first called, without the interpreter's lock; kept on disk."""
-    return cast(Function, njit(nogil=True, error_model="numpy", cache=True)(function))
 
 
 @intrinsic

@@ -1,4 +1,4 @@
-"""A unit's dynamics through the compiled operators, for a sample of any shape."""
+"""A unit's dynamics and its projection through the compiled operators, for sequences of any shape."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snubridge.nn.kernels.cpu.codes import encoded
 from snubridge.nn.kernels.cpu.operators import Unit, unit
+from snubridge.nn.kernels.cpu.projection import Project, project
 from snubridge.nn.kernels.cpu.recurrence import Recurrent, recurrent
 from snubridge.nn.kernels.eager import Dynamics, G, State
 
@@ -34,6 +35,13 @@ def scan(
         y, a, last = operator(flat, weight, *neurons, *before, codes, numbers)
     y = y.unflatten(2, shape)
     return y, a.unflatten(2, shape), State(last.unflatten(1, shape), y[-1])
+
+
+def projected(x: Tensor, weight: Tensor, always: bool, rate: float) -> Tensor:
+    """W x of x (..., K), with W (N, K): see ``project``."""
+    operator: Any = project if torch.compiler.is_compiling() else Project.apply
+    y: Tensor = operator(x.to(weight.dtype).flatten(0, -2), weight, always, rate)[0]
+    return torch.unflatten(y, 0, x.shape[:-1])
 
 
 def states(dynamics: Dynamics, a: Tensor) -> Tensor:

@@ -1,0 +1,15 @@
+"""How the loops are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """The function compiled when it is first called, without the interpreter's lock; kept on disk."""
+    return cast(Function, njit(nogil=True, error_model="numpy", cache=True)(function))
