@@ -51,10 +51,10 @@ class Settings:
     """How a model is trained: AdamW, a short warm-up, a cosine schedule; chosen by the validation NLL alone."""
 
     learning_rate: float
+    dropout: float  # before the read-out
     epochs: int = 80
     batch: int = 16  # chorales of like length
     input_dropout: float = 0.0
-    dropout: float = 0.3  # before the read-out
     averaging: float = 0.98  # evaluated is the exponential moving average of the weights, this much kept at each step
     weight_decay: float = 0.01  # of matrices
     clip: float = 1.0  # norm of the gradient
@@ -77,12 +77,12 @@ def snu(**options: Any) -> Callable[[], torch.nn.Module]:
 SPIKING: dict[str, Any] = {"g": sb.ReLU(), "surrogate": nn.SuperSpike(3.0)}
 SOFT: dict[str, Any] = {"h": sb.Sigmoid()}
 MODELS = {
-    "snu": Model(snu(**SPIKING), Settings(0.02)),
-    "ssnu": Model(snu(**SOFT), Settings(0.03)),
-    "snu-recurrent": Model(snu(**SPIKING, recurrent=True), Settings(0.02)),
-    "ssnu-recurrent": Model(snu(**SOFT, recurrent=True), Settings(0.03)),
-    "lstm": Model(lambda: torch.nn.LSTM(KEYS, UNITS), Settings(0.01)),
-    "gru": Model(lambda: torch.nn.GRU(KEYS, UNITS), Settings(0.01)),
+    "snu": Model(snu(**SPIKING), Settings(0.02, dropout=0.5)),
+    "ssnu": Model(snu(**SOFT), Settings(0.05, dropout=0.3)),
+    "snu-recurrent": Model(snu(**SPIKING, recurrent=True), Settings(0.02, dropout=0.3, epochs=40)),
+    "ssnu-recurrent": Model(snu(**SOFT, recurrent=True), Settings(0.05, dropout=0.3, epochs=40)),
+    "lstm": Model(lambda: torch.nn.LSTM(KEYS, UNITS), Settings(0.02, dropout=0.3, epochs=40)),
+    "gru": Model(lambda: torch.nn.GRU(KEYS, UNITS), Settings(0.02, dropout=0.3, epochs=40)),
 }
 
 
