@@ -11,7 +11,7 @@ from snubridge.bridge.plugins import Plugin, engine_version, load_engine, plugin
 from snubridge.errors import MissingEngine
 from snubridge.verification.report import table
 
-LIBRARIES = ("numpy", "safetensors", "matplotlib", "music21", "tqdm")
+LIBRARIES = ("numpy", "safetensors", "numba", "matplotlib", "music21", "tqdm")
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -23,10 +23,12 @@ def run(_args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     engines = {name: _examined(plugin) for name, plugin in plugins().items()}
     libraries = {name: _version(name) for name in LIBRARIES}
     document = {"python": platform.python_version(), "libraries": libraries, "engines": engines}
+    kernels = _kernels(engines)
+    document["kernels"] = kernels
     body = [(name, entry["version"] or "", entry["status"], entry["problem"] or "") for name, entry in engines.items()]
     lines = [f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"]
     lines += [f"{name} {found or 'not installed'}" for name, found in libraries.items()]
-    lines += _kernels(engines)
+    lines += [f"training kernel {name}: {status}" for name, status in kernels.items()]
     return 0, document, "\n".join([*lines, "", *table(("engine", "version", "status", "problem"), body)])
 
 
@@ -44,9 +46,13 @@ def _examined(plugin: Plugin) -> dict[str, Any]:
     return {"version": found, "status": "ready", "problem": None}
 
 
-def _kernels(engines: dict[str, dict[str, Any]]) -> list[str]:
-    ready = engines.get("torch", {}).get("status") == "ready"
-    return ['training kernel that kernel="auto" runs: eager (plain PyTorch)'] if ready else []
+def _kernels(engines: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Each kernel of ``snubridge.nn``, tried on a unit; which of them ``kernel="auto"`` runs."""
+    if engines.get("torch", {}).get("status") != "ready":
+        return {}
+    from snubridge.nn.kernels import examined
+
+    return examined()
 
 
 def _version(distribution: str) -> str | None:

@@ -17,4 +17,5 @@ from snubridge.nn.kernels.projection import RATE as RATE
 from snubridge.nn.kernels.projection import choose_projection as choose_projection
 from snubridge.nn.kernels.projection import project as project
 from snubridge.nn.kernels.run import Run as Run
+from snubridge.nn.kernels.run import examined as examined
 from snubridge.nn.kernels.run import run as run

@@ -128,6 +128,8 @@ def scan(
     ``recurrent`` (N, N): adds ``recurrent @ y_{t-1}`` to the drive. The sequence is taken apart
     by one ``unbind``: indexing it step by step would make the backward pass quadratic in T.
     """
+    if recurrent is not None:  # where a tensor lies, BLAS may sum in another order
+        state = State(state.s, state.y.clone(memory_format=torch.contiguous_format))
     states = []
     for received in drive.unbind(0):
         x = received if recurrent is None else received + torch.nn.functional.linear(state.y, recurrent)

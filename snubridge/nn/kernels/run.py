@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snubridge.errors import one_line
+from snubridge.ir.functions import Identity, Reset, Step
 from snubridge.nn.kernels import cpu, eager
+from snubridge.nn.kernels.choice import KERNELS, choose
 from snubridge.nn.kernels.eager import Dynamics, State
+from snubridge.nn.surrogates import TanhDerivative
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,19 @@ def _run(
         return Run(outputs, trail[-1], dynamics, trail)
     outputs, a, last = cpu.scan(dynamics, *given)
     return Run(outputs, last, dynamics, a)
+
+
+def examined() -> dict[str, str]:
+    """Every kernel tried on one neuron: "ready", or what is wrong; the one that "auto" runs says so."""
+    dynamics = Dynamics(Reset.TO_ZERO, Identity(), Step(), TanhDerivative())
+    one = torch.ones(1)
+    auto = choose("auto", dynamics, one).kernel
+    found = {}
+    for kernel in KERNELS:
+        try:
+            choose(kernel, dynamics, one)
+            run(kernel, dynamics, one, one, State(one[None], one[None]), one.reshape(1, 1, 1))
+            found[kernel] = "ready" + (', what kernel="auto" runs' if kernel == auto else "")
+        except Exception as error:  # noqa: BLE001  # compiling may fail in any way, and the answer is how
+            found[kernel] = f"{type(error).__name__}: {one_line(str(error))}"
+    return found

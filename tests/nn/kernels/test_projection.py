@@ -10,7 +10,7 @@ import torch
 
 import snubridge as sb
 from snubridge import nn
-from snubridge.nn.kernels import RATE, project
+from snubridge.nn.kernels import RATE, project, run
 from snubridge.nn.kernels.cpu.projection import project as operator
 
 SHAPES = [(1, 1, 1, 1), (1, 1, 33, 5), (7, 3, 31, 17), (4, 5, 64, 16), (20, 4, 200, 1500), (3, 2, 32, 2049)]
@@ -153,3 +153,24 @@ def test_a_layer_of_events_is_captured():
     trace = sb.simulate(graph, x.numpy())
     assert trace.spikes["0"].any()
     assert np.array_equal(trace.spikes["0"], net[0](x)[0].detach().numpy().astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_certificate_covers_the_order_of_events(seed):
+    """In float32 no decided spike differs from the reference, and no state is off by more than its bound."""
+    torch.manual_seed(seed)
+    layer = nn.SNU(200, 50, projection="events", threshold=0.3, bias=bool(seed % 2))
+    x = events(40, 3, 200, rate=0.1, seed=seed)
+    graph = nn.capture(layer, (200,))
+    (unit,) = graph.of_kind(sb.Unit)
+    certificate = sb.certify(graph, x.numpy(), "float32", record=True)
+    reference = sb.simulate(graph, x.numpy(), record=("spikes", "states"))
+    with torch.no_grad():
+        before = layer.rest(3)
+        ran = run("cpu", layer.dynamics, layer.decay, layer.threshold, before, layer.project(x))
+    decided = np.abs(certificate.margins[unit]) > certificate.bounds[unit]
+    assert decided.mean() > 0.99
+    assert np.array_equal(ran.y.numpy()[decided], reference.spikes[unit][decided])
+    if decided.all():  # then every state follows the same spikes
+        assert (np.abs(ran.states.numpy() - reference.states[unit]) <= certificate.bounds[unit]).all()
+    assert reference.spikes[unit].any()

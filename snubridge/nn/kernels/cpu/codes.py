@@ -29,15 +29,15 @@ TIE = 1  # a step that fires at the threshold
 Derivative = tuple[int, float, float]
 """The form of dy/dv, its rate and its scale."""
 SURROGATES: Mapping[type, Callable[[Any], Derivative]] = {
-    TanhDerivative: lambda surrogate: (0, 2 * PER_BIT, 4.0),
-    SigmoidDerivative: lambda surrogate: (0, abs(surrogate.steepness) * PER_BIT, surrogate.steepness),
+    TanhDerivative: lambda surrogate: (0, 2 * PER_BIT, 1.0),
+    SigmoidDerivative: lambda surrogate: (0, abs(surrogate.steepness) * PER_BIT, surrogate.steepness / 4),
     ArctanDerivative: lambda surrogate: (1, math.pi, 0.0),
     PiecewiseLinear: lambda surrogate: (2, 0.0, 0.0),
     SuperSpike: lambda surrogate: (3, surrogate.steepness, 0.0),
 }
 CONTINUOUS: Mapping[type, Derivative] = {
-    Sigmoid: (0, PER_BIT, 1.0),
-    Tanh: (0, 2 * PER_BIT, 4.0),
+    Sigmoid: (0, PER_BIT, 0.25),
+    Tanh: (0, 2 * PER_BIT, 1.0),
     Identity: (4, 0.0, 0.0),
 }
 

@@ -11,5 +11,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """The function compiled when it is first called, without the interpreter's lock; kept on disk."""
-    return cast(Function, njit(nogil=True, error_model="numpy", cache=True)(function))
+    """The function compiled when it is first called, without the interpreter's lock; kept on disk where that can be.
+
+    numba keeps it beside the source, else in the user's cache folder or in NUMBA_CACHE_DIR.
+    """
+    try:
+        return cast(Function, njit(nogil=True, error_model="numpy", cache=True)(function))
+    except RuntimeError:  # no place: every process compiles anew
+        return cast(Function, njit(nogil=True, error_model="numpy")(function))

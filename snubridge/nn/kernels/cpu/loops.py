@@ -28,7 +28,7 @@ TO_ZERO, LATERAL, SUBTRACT, SUBTRACT_DECAYED, NONE = range(5)
 IDENTITY, RELU, LEAKY_RELU = range(3)
 STEP, STEP_AT_THRESHOLD, SIGMOID, TANH, LINEAR = range(5)
 LOGISTIC, ARCTAN, TRIANGLE, SUPER_SPIKE, CONSTANT = range(5)
-"""The derivative of h, or what stands for it: LOGISTIC is scale * q / (1 + q)^2, q = 2^(-rate * |v|)."""
+"""The derivative of h, or what stands for it: LOGISTIC is 4 scale * q / (1 + q)^2, q = 2^(-rate * |v|)."""
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)  # a Python float would widen float32 to double
 
@@ -51,6 +51,18 @@ def _power_of_two(_context: Any, shifted: Any) -> Any:
     return types.float32(types.float32), generate
 
 
+@intrinsic
+def _times_power_of_two(_context: Any, p: Any, shifted: Any) -> Any:
+    """p * 2^k as a sum of integers: k is added to the exponent of p, which must stay a normal number."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        bits = ir.IntType(32)
+        k = builder.shl(builder.bitcast(args[1], bits), bits(23))
+        return builder.bitcast(builder.add(k, builder.bitcast(args[0], bits)), ir.FloatType())
+
+    return types.float32(types.float32, types.float32), generate
+
+
 def quick_power(z: Any) -> Any:
     """2^-z, z >= 0, to about 1e-7 absolutely: for derivatives."""
     raise NotImplementedError
@@ -59,11 +71,11 @@ def quick_power(z: Any) -> Any:
 @overload(quick_power, inline="always")
 def _quick_power(z: Any) -> Any:
     def single(z: Any) -> Any:
-        z = np.float32(126) if z > np.float32(126) else z
+        z = np.float32(120) if z > np.float32(120) else z
         shifted = SHIFTER - z
         r = (SHIFTER - shifted) - z
         p = ONE + r * (P1 + r * (P2 + r * (P3 + r * (P4 + r * (P5 + r * P6)))))
-        return p * _power_of_two(shifted)  # type: ignore[call-arg]  # numba passes the first
+        return _times_power_of_two(p, shifted)  # type: ignore[call-arg]  # numba passes the first
 
     def double(z: Any) -> Any:
         return np.exp2(-z)
@@ -81,6 +93,14 @@ def _reduced(z: Any) -> Any:
     half = (k * np.float32(0.5) + SHIFTER) - SHIFTER
     first, second = half + SHIFTER, (k - half) + SHIFTER
     return p, _power_of_two(first), _power_of_two(second)  # type: ignore[call-arg]  # as above
+
+
+@njit(inline="always")
+def bell(z: Any) -> Any:
+    """4 q / (1 + q)^2, q = 2^-z: 1 at z = 0."""
+    q = quick_power(z)
+    t = (ONE - q) / (ONE + q)
+    return ONE - t * t
 
 
 def sigmoid(v: Any) -> Any:
@@ -241,8 +261,7 @@ def differentiate(form: int, rate: Any, scale: Any, s: Any, threshold: Any, slop
     """The derivative of h at s - threshold, or its surrogate."""
     if form == LOGISTIC:
         for i in range(len(s)):
-            q = quick_power(rate * abs(s[i] - threshold[i]))
-            slopes[i] = scale * q / ((ONE + q) * (ONE + q))
+            slopes[i] = scale * bell(rate * abs(s[i] - threshold[i]))
     elif form == ARCTAN:
         for i in range(len(s)):
             z = rate * (s[i] - threshold[i])
@@ -266,8 +285,8 @@ def pull_spikes(
 ) -> None:  # fmt: skip
     """``differentiate`` and ``pull_output`` at once, for TO_ZERO and LOGISTIC: the most frequent, worth a loop."""
     for i in range(len(v)):
-        q = quick_power(rate * abs(s[i] - threshold[i]))
-        v[i] = (y[i] - carried[i] * decay[i] * s[i]) * (scale * q / ((ONE + q) * (ONE + q)))
+        slope = scale * bell(rate * abs(s[i] - threshold[i]))
+        v[i] = (y[i] - carried[i] * decay[i] * s[i]) * slope
 
 
 @compiled
@@ -308,6 +327,14 @@ def pull_state(reset: int, decay: Any, carried: Any, gate: Any, inner: Any, x: A
     else:
         for i in range(len(x)):
             x[i] = carried[i] * decay[i] + inner[i]
+
+
+@compiled
+def pull_spiking_state(decay: Any, threshold: Any, s: Any, carried: Any, inner: Any, x: Any) -> None:
+    """``put_out`` and ``pull_state`` at once, for STEP and TO_ZERO."""
+    for i in range(len(x)):
+        rest = ZERO if s[i] - threshold[i] > ZERO else ONE
+        x[i] = carried[i] * decay[i] * rest + inner[i]
 
 
 @compiled
@@ -391,8 +418,10 @@ def backward(
             if len(more):
                 add(y_t, more[t, i:j], total[:n])
                 y_t = total[:n]
+            spiking = h == STEP and reset == TO_ZERO
             activate(g, slope, a_t, s)
-            put_out(h, s, b, gated)
+            if not spiking or len(decay_sum):
+                put_out(h, s, b, gated)
             if reset == LATERAL:
                 inhibit(gated, width, gate[:n])
                 if not detached:
@@ -409,7 +438,10 @@ def backward(
             if len(threshold_sum):
                 sum_threshold(reset, d, gated, c, threshold_part[:n])
                 subtract(v, threshold_part[:n])
-            pull_state(reset, d, c, gated, v, x_t[i:j])
+            if spiking:
+                pull_spiking_state(d, b, s, c, v, x_t[i:j])
+            else:
+                pull_state(reset, d, c, gated, v, x_t[i:j])
             if len(minus_last) and t == len(a) - 1:
                 subtract(minus_last[i:j], x_t[i:j])
             pull_activation(g, slope, a_t, x_t[i:j])

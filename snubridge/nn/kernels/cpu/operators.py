@@ -8,7 +8,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,25 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 def empty(like: Tensor) -> Tensor:
     """Room for a tensor like this one, its values next to each other."""
     return torch.empty_like(like, memory_format=torch.contiguous_format)
+
+
+def one_by_one(operator: Any) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
+    """The rule by which ``torch.vmap`` takes an operator: a call for each index of the axis it goes over."""
+
+    def rule(info: Any, axes: tuple[Any, ...], *given: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        calls = [
+            operator(
+                *(
+                    value.select(axis, index) if isinstance(value, Tensor) and axis is not None else value
+                    for value, axis in zip(given, axes, strict=True)
+                )
+            )
+            for index in range(info.batch_size)
+        ]
+        outputs = tuple(torch.stack(values) for values in zip(*calls, strict=True))
+        return outputs, (0,) * len(outputs)
+
+    return rule
 
 
 class Once(torch.autograd.Function):
@@ -123,6 +142,10 @@ def _(
     s_0: Tensor, y_0: Tensor, codes: Sequence[int], numbers: Sequence[float], learned: Sequence[bool],
 ) -> Gradients:  # fmt: skip
     return empty(a), empty(decay), empty(threshold), empty(s_0), empty(y_0)
+
+
+unit.register_vmap(one_by_one(unit))
+unit_backward.register_vmap(one_by_one(unit_backward))
 
 
 class _UnitBackward(Once):

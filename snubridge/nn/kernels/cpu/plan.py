@@ -57,7 +57,7 @@ class Plan:
         self.tile = repeats * self.width
         self.unit = (self.width, *codes)
         self.numbers = tuple(self.kind(number) for number in numbers)
-        self.decay, self.threshold = (_array(parameter.repeat(repeats)) for parameter in (decay, threshold))
+        self.decay, self.threshold = (np.tile(_array(parameter), repeats) for parameter in (decay, threshold))
 
     def spread(self, work: Callable[[int, int, int], None]) -> None:
         """``work(part, lo, hi)`` for all parts of a row, at once."""

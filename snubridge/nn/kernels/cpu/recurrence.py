@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snubridge.nn.kernels.cpu.operators import Once, Outputs, empty
+from snubridge.nn.kernels.cpu.operators import Once, Outputs, empty, one_by_one
 from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
 
 ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
@@ -122,6 +122,10 @@ def _(
     learned: Sequence[bool],
 ) -> Gradients:  # fmt: skip
     return empty(a), empty(weight), empty(decay), empty(threshold), empty(s_0), empty(y_0)
+
+
+recurrent.register_vmap(one_by_one(recurrent))
+recurrent_backward.register_vmap(one_by_one(recurrent_backward))
 
 
 class _RecurrentBackward(Once):

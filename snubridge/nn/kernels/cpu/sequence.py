@@ -34,7 +34,7 @@ def scan(
         operator = recurrent if traced else Recurrent.apply
         y, a, last = operator(flat, weight, *neurons, *before, codes, numbers)
     y = y.unflatten(2, shape)
-    return y, a.unflatten(2, shape), State(last.unflatten(1, shape), y[-1])
+    return y, a.unflatten(2, shape), State(last.unflatten(1, shape), y[-1].clone())  # y is the caller's to overwrite
 
 
 def projected(x: Tensor, weight: Tensor, always: bool, rate: float) -> Tensor:

@@ -15,7 +15,7 @@ from math import ceil
 
 import torch
 
-TILE = 2048  # neurons whose share of all arrays fits a core's first cache
+TILE = 4096  # neurons whose share of a few arrays fits the caches next to a core
 WORTH_A_THREAD = 2**18  # neuron-steps: below, handing over costs more than it saves
 
 
