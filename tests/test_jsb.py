@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -209,7 +211,7 @@ def test_the_best_epoch_is_the_one_of_the_smallest_validation_nll(content, writt
     [
         (["--seeds", "0"], "--seeds 0: at least 1"),
         (["--set", "epochs=many"], "--set epochs=many: needed NAME=NUMBER"),
-        (["--set", "momentum=1"], "NAME one of learning_rate, epochs"),
+        (["--set", "momentum=1"], "NAME one of learning_rate, dropout"),
         (["--set", "epochs=0"], "epochs=0, batch=16; each must be at least 1"),
         (["--out", "nowhere/results.json"], "there is no folder nowhere"),
     ],
@@ -232,3 +234,18 @@ def test_four_epochs_on_the_real_split_beat_the_notes_frequencies(name):
     run = jsb.train(jsb.changed(jsb.MODELS[name], ["epochs=4"]), data, 0, lambda epoch, nll: None)
     assert 10.9 < alone.steps < 11.3
     assert run["test"]["steps"] < alone.steps - 0.5
+
+
+def test_the_documented_figures_are_those_of_the_committed_run_with_todays_settings():
+    results = json.loads((ROOT / "benchmarks/results/jsb.json").read_text())
+    documented = (ROOT / "docs/results.md").read_text().splitlines()
+    assert jsb.HEADER.splitlines()[0] in documented
+    assert list(results["models"]) == list(jsb.MODELS)
+    for name, found in results["models"].items():
+        assert jsb.row(name, found) in documented
+        assert found["settings"] == dataclasses.asdict(jsb.MODELS[name].settings)
+        assert len(found["runs"]) == 5
+        core, kernel = str(jsb.MODELS[name].core()), r"kernel=\w+"
+        assert re.sub(kernel, "", found["core"]) == re.sub(kernel, "", core)
+    for name in ("snu", "ssnu"):
+        assert results["models"][name]["test"]["steps"]["mean"] < jsb.PAPER[name]
