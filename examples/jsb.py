@@ -214,13 +214,13 @@ def train(model: Model, data: Data, seed: int, progress: Callable[[int, float], 
 
 
 def summary(name: str, model: Model, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A model's settings, and its runs with mean and (sample) standard deviation over seeds."""
+    """A model's settings, and its runs with mean and (sample) standard deviation over seeds, which one run lacks."""
     core = model.core()
     figures: dict[str, Any] = {}
     for split in ("validation", "test"):
         for convention in ("steps", "chorales"):
             values = [run[split][convention] for run in runs]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            spread = statistics.stdev(values) if len(values) > 1 else None
             figures.setdefault(split, {})[convention] = {"mean": statistics.fmean(values), "std": spread}
     return {
         "paper": PAPER.get(name),
@@ -240,7 +240,8 @@ def row(name: str, found: dict[str, Any]) -> str:
     """One line of the table."""
 
     def figure(split: str, convention: str) -> str:
-        return "{mean:.3f} ± {std:.3f}".format(**found[split][convention])
+        mean, std = found[split][convention].values()
+        return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"
 
     epochs = sorted(run["best_epoch"] for run in found["runs"])
     seconds = statistics.fmean(run["seconds"] for run in found["runs"])
