@@ -112,3 +112,19 @@ def test_the_stream_that_drifts_is_followed_by_the_one_that_learns(tmp_path):
     assert before[0][0] > 1.2 * before[-1][0]
     assert before[-1][0] < 0.4
     assert after[-1][0] < np.log(2) < after[-1][1]
+
+
+def test_processes_train_one_network():
+    """Two by torchrun, and one alone with the same samples: the same losses to the digits that are printed."""
+    losses = []
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for start in ([], torchrun):
+        command = [sys.executable, *start, str(ROOT / "examples/distributed.py"), "--steps", "40"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        *lines, last = done.stdout.splitlines()
+        assert last == f"all {2 if start else 1} copies are equal"
+        losses.append([float(line.split()[-1]) for line in lines])
+    assert losses[0] == pytest.approx(losses[1], abs=0.01)
+    assert len(losses[0]) == 2
+    assert losses[0][1] < 0.5 < losses[0][0]
