@@ -88,6 +88,12 @@ class TorchAdapter:
         over_time = (None, *REDUCTIONS)
         return Support.of_tables([*ALWAYS, *OPERATIONS], resets=CARRIED, g=G, h=H, over_time=over_time, numbers=numbers)
 
+    def diagnosis(self) -> dict[str, str]:
+        """Each training kernel of ``snubridge.nn``, tried on a unit; which of them ``kernel="auto"`` runs."""
+        from snubridge.nn.kernels import examined
+
+        return {f'nn kernel "{name}"': found for name, found in examined().items()}
+
     def lower(self, graph: Graph, *, precision: str | None = None) -> TorchProgram:
         """The graph as a module in evaluation mode, in float32 or float64.
 

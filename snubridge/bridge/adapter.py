@@ -116,10 +116,11 @@ ALWAYS: tuple[type[Node], ...] = (Input, Output, Unit)
 class Adapter(Protocol):
     """A plug-in, found by an entry point in the group ``snubridge.adapters``.
 
-    A module that holds an adapter must import without its engine; ``lower`` may import it. Two
+    A module that holds an adapter must import without its engine; ``lower`` may import it. Three
     attributes may be there: ``requirement`` (a ``Requirement``; without it the engine counts as
-    installed and no version is stated), and a method ``read(source, **options) -> Graph`` if it
-    can read back.
+    installed and no version is stated), a method ``read(source, **options) -> Graph`` if it can
+    read back, and a method ``diagnosis() -> dict[str, str]``: what the doctor tries within an
+    engine that is ready, and what came of each.
     """
 
     name: str

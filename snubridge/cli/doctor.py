@@ -23,36 +23,27 @@ def run(_args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     engines = {name: _examined(plugin) for name, plugin in plugins().items()}
     libraries = {name: _version(name) for name in LIBRARIES}
     document = {"python": platform.python_version(), "libraries": libraries, "engines": engines}
-    kernels = _kernels(engines)
-    document["kernels"] = kernels
     body = [(name, entry["version"] or "", entry["status"], entry["problem"] or "") for name, entry in engines.items()]
     lines = [f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"]
     lines += [f"{name} {found or 'not installed'}" for name, found in libraries.items()]
-    lines += [f"training kernel {name}: {status}" for name, status in kernels.items()]
-    return 0, document, "\n".join([*lines, "", *table(("engine", "version", "status", "problem"), body)])
+    lines += ["", *table(("engine", "version", "status", "problem"), body)]
+    parts = [(part, found) for entry in engines.values() for part, found in entry["parts"].items()]
+    return 0, document, "\n".join([*lines, "", *(f"{part}: {found}" for part, found in parts)])
 
 
 def _examined(plugin: Plugin) -> dict[str, Any]:
     if plugin.adapter is None:
-        return {"version": None, "status": "broken", "problem": plugin.problem}
+        return {"version": None, "status": "broken", "problem": plugin.problem, "parts": {}}
     try:
         found = engine_version(plugin.adapter)
     except MissingEngine as error:
-        return {"version": None, "status": "missing", "problem": str(error)}
+        return {"version": None, "status": "missing", "problem": str(error), "parts": {}}
     try:
         load_engine(plugin.adapter)
     except MissingEngine as error:
-        return {"version": found, "status": "broken", "problem": str(error)}
-    return {"version": found, "status": "ready", "problem": None}
-
-
-def _kernels(engines: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Each kernel of ``snubridge.nn``, tried on a unit; which of them ``kernel="auto"`` runs."""
-    if engines.get("torch", {}).get("status") != "ready":
-        return {}
-    from snubridge.nn.kernels import examined
-
-    return examined()
+        return {"version": found, "status": "broken", "problem": str(error), "parts": {}}
+    diagnosis = getattr(plugin.adapter, "diagnosis", dict)
+    return {"version": found, "status": "ready", "problem": None, "parts": diagnosis()}
 
 
 def _version(distribution: str) -> str | None:

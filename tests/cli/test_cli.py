@@ -116,6 +116,9 @@ def test_backends_and_doctor(capsys):
     status, out, _ = call(capsys, "doctor")
     assert status == 0
     assert "onnx" in out
+    assert 'nn kernel "cpu": ready, what kernel="auto" runs' in out
+    status, out, _ = call(capsys, "doctor", "--json")
+    assert json.loads(out)["engines"]["torch"]["parts"]['nn kernel "eager"'] == "ready"
 
 
 WRONG = {
