@@ -192,10 +192,10 @@ def wide():
 def test_two_python_threads_train_at_once():
     with threads(2):
         expected = trained(wide(), BIG, 5)
-        found = [None] * 2
+        layers, found = [wide(), wide()], [None, None]  # made here: the seed is one for all threads
 
         def work(index):
-            found[index] = trained(wide(), BIG, 5)
+            found[index] = trained(layers[index], BIG, 5)
 
         workers = [threading.Thread(target=work, args=(index,)) for index in range(2)]
         for worker in workers:
