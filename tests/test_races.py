@@ -1,4 +1,4 @@
-"""The examples that train against the clock: what they feed, what they count, that they learn, and repeat themselves."""
+"""The examples that train against the clock: what they feed and count, that they learn, and repeat themselves."""
 
 from __future__ import annotations
 
