@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -70,12 +71,12 @@ def test_a_pixel_fires_at_a_quarter_of_its_brightness(digits):
 
 
 def test_digits_are_learned_and_all_is_written(digits, tmp_path, capsys):
-    assert digits.main(["--seeds", "1", "--epochs", "6", "--out", str(tmp_path / "digits.json")]) == 0
+    assert digits.main(["--seeds", "1", "--epochs", "5", "--out", str(tmp_path / "digits.json")]) == 0
     results = json.loads((tmp_path / "digits.json").read_text())
     assert list(results["models"]) == ["snu", "lstm"]
     for found in results["models"].values():
         (run,) = found["runs"]
-        assert len(run["curve"]) == 6
+        assert len(run["curve"]) == 5
         assert run["validation"]["nll"] == pytest.approx(min(nll for _, nll in run["curve"]), abs=1e-5)
         assert run["test"]["accuracy"] > 0.7
         assert run["test"]["nll"] < math.log(10) / 2
@@ -119,7 +120,16 @@ def test_a_language_model_sees_the_past_only_and_all_of_it(name, window, text):
     assert ((other[12:] - whole[12:]).abs().amax((1, 2)) > 0).all()
 
 
-def test_language_is_learned_and_all_is_written(text, tmp_path, capsys):
+@pytest.fixture
+def short(text, monkeypatch):
+    """The text with less to hold the network to, so that it takes a second."""
+    cut = dataclasses.replace(text, valid=text.valid[:4000], test=text.test[:4000])
+    monkeypatch.setattr(language, "load", lambda: cut)
+    return cut
+
+
+def test_language_is_learned_and_all_is_written(short, tmp_path, capsys):
+    text = short
     assert language.main(["--seeds", "1", "--steps", "24", "--out", str(tmp_path / "language.json")]) == 0
     results = json.loads((tmp_path / "language.json").read_text())
     counts = torch.bincount(text.train, minlength=len(text.alphabet)) / len(text.train)
@@ -137,9 +147,9 @@ def test_language_is_learned_and_all_is_written(text, tmp_path, capsys):
     assert [line.split(" | ")[:2] for line in rows[2:]] == [["| ssnu", "24 steps"], ["| lstm", "24 steps"]]
 
 
-def test_a_run_of_language_repeats_itself_where_steps_are_given(text):
+def test_a_run_of_language_repeats_itself_where_steps_are_given(short):
     settings = language.MODELS["ssnu"][1]
-    first, second = (language.train("ssnu", settings, text, 3, math.inf, 4) for _ in range(2))
+    first, second = (language.train("ssnu", settings, short, 3, math.inf, 4) for _ in range(2))
     assert [bits for _, bits in first["curve"]] == [bits for _, bits in second["curve"]]
     assert first["test"] == second["test"]
 
