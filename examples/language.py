@@ -104,7 +104,7 @@ class LSTM(torch.nn.Module):
 
 MODELS: dict[str, tuple[Callable[[int, Settings], torch.nn.Module], Settings]] = {
     "ssnu": (Spiking, Settings(0.02, 4)),
-    "lstm": (LSTM, Settings(0.01, 1)),
+    "lstm": (LSTM, Settings(0.02, 1)),
 }
 
 
