@@ -98,8 +98,8 @@ class TorchAdapter:
         """The graph as a module in evaluation mode, in float32 or float64.
 
         Measured on torch 2.13, CPU: subnormals survive sums, products, matmul and conv2d, unless the process asks for
-        ``torch.set_flush_denormal``; of 10^6 points tanh is off by at most 2.8 u of its
-        value, sigmoid by 3.0 u, on either kernel.
+        ``torch.set_flush_denormal``; tanh and sigmoid are off by at most 3.0 u of their
+        value, on either kernel.
         """
         precision = wide_enough(self.name, graph, precision)
         return TorchProgram(graph, ErrorModel(precision))

@@ -125,6 +125,7 @@ class Network(torch.nn.Module):
         *,
         surrogate: Surrogate = TanhDerivative(),
         learn_decay: bool = False,
+        detach_reset: bool = False,
         kernel: str = "auto",
     ) -> None:
         super().__init__()
@@ -140,7 +141,7 @@ class Network(torch.nn.Module):
         self._inexact: dict[torch.dtype, str] = {}
         grids = state_grids(graph)
         self._dynamics = {
-            name: Dynamics(unit.reset, unit.g, unit.h, surrogate, grids.get(name))
+            name: Dynamics(unit.reset, unit.g, unit.h, surrogate, grids.get(name), detach_reset)
             for name, unit in graph.of_kind(Unit).items()
         }
         precision = graph.numbers.name if self._fixed is None else "float64" if beyond(graph, "float32") else "float32"
@@ -363,7 +364,8 @@ class Network(torch.nn.Module):
         except (Unsupported, MissingEngine) as error:
             chosen = f"none: {error}"
         parameters = sum(p.numel() for p in self.parameters())
-        return f"{len(self._graph.nodes)} nodes, {parameters} parameters, kernel={chosen}"
+        detached = ", detach_reset=True" if any(d.detach_reset for d in self._dynamics.values()) else ""
+        return f"{len(self._graph.nodes)} nodes, {parameters} parameters{detached}, kernel={chosen}"
 
 
 def _demand_on_grid(name: str, node: Input, value: Tensor) -> None:
@@ -376,7 +378,16 @@ def _demand_on_grid(name: str, node: Input, value: Tensor) -> None:
 
 
 def to_module(
-    graph: Graph, *, surrogate: Surrogate = TanhDerivative(), learn_decay: bool = False, kernel: str = "auto"
+    graph: Graph,
+    *,
+    surrogate: Surrogate = TanhDerivative(),
+    learn_decay: bool = False,
+    detach_reset: bool = False,
+    kernel: str = "auto",
 ) -> Network:
-    """A trainable torch module of a graph; ``nn.capture`` of it gives the same graph back, names and bits."""
-    return Network(graph, surrogate=surrogate, learn_decay=learn_decay, kernel=kernel)
+    """A trainable torch module of a graph; ``nn.capture`` of it gives the same graph back, names and bits.
+
+    A graph holds what is computed, not how it was trained: surrogate, what is learned, whether the reset was detached,
+    kernel and projection are not in it, and are chosen here (the projection is dense).
+    """
+    return Network(graph, surrogate=surrogate, learn_decay=learn_decay, detach_reset=detach_reset, kernel=kernel)

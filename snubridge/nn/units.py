@@ -69,7 +69,9 @@ class Unit(torch.nn.Module):
         if not self.shape or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in self.shape):
             raise BadInput(f"shape={shape!r}: an integer or a tuple of integers, each at least 1, is needed")
         _check_dynamics(reset, g, h, surrogate)
-        self.dynamics = Dynamics(reset, g, h, surrogate, detach_reset=bool(detach_reset))
+        if not isinstance(detach_reset, bool):
+            raise BadInput(f"detach_reset={detach_reset!r}: True or False is needed")
+        self.dynamics = Dynamics(reset, g, h, surrogate, detach_reset=detach_reset)
         self.batch_first = batch_first
         self.kernel = kernel
         self.learn_decay = learn_decay
@@ -114,14 +116,22 @@ class Unit(torch.nn.Module):
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """The drive x (T, B, *shape) to y of the same shape and the state after the last step."""
+        self._demand(x, *self.shape)
         return self._run(x, state, None)
 
+    def _demand(self, x: Tensor, *shape: int) -> None:
+        """``BadInput`` unless x is (T, B, *shape), of real numbers, with a step and a sample at least."""
+        if not isinstance(x, Tensor):
+            raise BadInput(f"x: a {type(x).__name__}; needed a tensor {self._expected(*shape)}")
+        if x.ndim != 2 + len(shape) or x.shape[2:] != shape:
+            raise BadInput(f"x: shape {tuple(x.shape)}; needed {self._expected(*shape)}")
+        if not x.shape[0] or not x.shape[1]:
+            raise BadInput(f"x: shape {tuple(x.shape)}; at least one step and one sample are needed")
+        if x.is_complex():
+            raise BadInput(f"x: {x.dtype}; real numbers are needed")
+
     def _run(self, drive: Tensor, state: State | None, recurrent: Tensor | None) -> tuple[Tensor, State]:
-        if drive.shape[2:] != self.shape or drive.ndim != 2 + len(self.shape):
-            raise BadInput(f"x: shape {tuple(drive.shape)}; needed {self._expected(*self.shape)}")
-        if not drive.shape[0] or not drive.shape[1]:
-            raise BadInput(f"x: shape {tuple(drive.shape)}; at least one step and one sample are needed")
-        if not isinstance(state, tuple | None):
+        if not isinstance(state, tuple | None) or (state is not None and len(state) != 2):
             raise BadInput(f"state: a {type(state).__name__}; needed nn.State(s, y) or None")
         drive = drive.transpose(0, 1) if self.batch_first else drive
         before = self.rest(drive.shape[1]) if state is None else State(*state)
@@ -211,8 +221,7 @@ class SNU(Unit):
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """x (T, B, in_features) to y (T, B, units) and the state after the last step."""
-        if x.ndim != 3 or x.shape[-1] != self.in_features:
-            raise BadInput(f"x: shape {tuple(x.shape)}; needed {self._expected(self.in_features)}")
+        self._demand(x, self.in_features)
         return self._run(self.project(x), state, self.recurrent)
 
     @property

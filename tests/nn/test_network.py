@@ -132,3 +132,16 @@ def test_a_program_does_not_follow_what_its_user_does_to_the_module(tmp_path):
     assert sb.compare(before, program.run(case.inputs)).equal
     program.save(tmp_path / "net.safetensors")
     assert sb.load(tmp_path / "net.safetensors") == case.graph
+
+
+def test_how_a_module_was_trained_is_chosen_anew():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.SNU(8, 6, threshold=0.3, detach_reset=True), nn.SNU(6, 4, threshold=0.2, detach_reset=True))
+    graph, x = nn.capture(net, (8,)), torch.rand(20, 3, 8)
+    y, _ = net(x)
+    expected = torch.autograd.grad(y.sum(), net[0].weight)[0]
+    for detached in (True, False):
+        module = nn.to_module(graph, detach_reset=detached)
+        assert ("detach_reset=True" in repr(module)) is detached
+        found = torch.autograd.grad(module(x)[0].sum(), module.parameter("0.weight", "weight"))[0]
+        assert torch.allclose(found, expected) is detached

@@ -109,6 +109,7 @@ def test_the_kernel_stands_in_the_repr():
 
 
 BAD = {
+    "detached": ({"detach_reset": "no"}, "detach_reset='no': True or False is needed"),
     "kernel": ({"kernel": "cuda"}, "choose from 'auto', 'eager'"),
     "decay": ({"decay": 1.5}, "values in \\[0, 1\\]"),
     "threshold shape": ({"threshold": [1.0, 2.0]}, "one value or one per neuron"),
@@ -205,3 +206,13 @@ def test_the_initial_state_is_learned(reset):
     assert torch.autograd.gradcheck(lambda x, *p: layer(x)[0], (x, *layer.parameters()))
     layer(x)[0][0].sum().backward()
     assert bool((layer.initial_state.grad != 0).all())
+
+
+@pytest.mark.parametrize("layer", [nn.SNU(2, 3), nn.Unit(2)])
+def test_what_is_no_sequence_of_real_numbers_is_refused(layer):
+    x = torch.zeros(4, 1, 2)
+    for given, message in ((None, "x: a NoneType"), ([1], "x: a list"), (x + 0j, "real numbers are needed")):
+        with pytest.raises(sb.BadInput, match=message):
+            layer(given)
+    with pytest.raises(sb.BadInput, match=r"needed nn.State\(s, y\)"):
+        layer(x, (x[0], x[0], x[0]))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import _register_namedtuple
 
 from snubridge.ir.budget import StateGrid
 from snubridge.ir.functions import (
@@ -38,6 +39,10 @@ class State(NamedTuple):
     def detach(self) -> State:
         """The same values, cut from the graph of gradients (truncated backpropagation)."""
         return State(self.s.detach(), self.y.detach())
+
+
+# Without a name of its own for it, torch.export cannot write programs that return a State; torch offers no public way.
+_register_namedtuple(State, serialized_type_name="snubridge.nn.State")
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,14 @@ def project(projection: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> 
     "dense" is ``torch.nn.functional.linear``. "events" takes inputs of 0 and 1 (others: ``BadInput``) and adds up the
     columns of W whose input is 1, in ascending order, from 0, then the bias: see ``snubridge.nn.kernels.cpu.events``.
     "auto" does so call by call where all inputs are 0 or 1 and at most ``RATE`` of them are 1, and multiplies else.
+    These two compute in the type of the weights, within ``torch.autocast`` too.
+
     Both orders of summation are within the error model of ``snubridge.certify``; they may differ in the last bits.
     """
     if projection == "dense":
         return torch.nn.functional.linear(x, weight, bias)
-    y = cpu.projected(x, weight, projection == "events", RATE)
+    if torch.promote_types(x.dtype, weight.dtype) != weight.dtype:
+        raise BadInput(f"x of type {x.dtype}: projection={projection!r} needs {weight.dtype}, or a narrower type")
+    with torch.autocast("cpu", enabled=False):
+        y = cpu.projected(x, weight, projection == "events", RATE)
     return y if bias is None else y + bias

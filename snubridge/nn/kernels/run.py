@@ -44,7 +44,7 @@ def run(
     """All steps of a drive (T, B, *shape) on ``kernel``; ``recurrent`` (N, N) adds ``recurrent @ y_{t-1}``.
 
     The state has the type of the parameters or a wider one, and so has the recurrence, within ``torch.autocast`` too:
-    only what comes before, the projection of the input, is done in the types that autocast chooses.
+    only what comes before, the dense projection of the input, is done in the types that autocast chooses.
     """
     weights = () if recurrent is None else (recurrent,)
     tensors = _alike(drive, decay, threshold, *state, *weights)

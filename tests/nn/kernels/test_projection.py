@@ -174,3 +174,56 @@ def test_the_certificate_covers_the_order_of_events(seed):
     if decided.all():  # then every state follows the same spikes
         assert (np.abs(ran.states.numpy() - reference.states[unit]) <= certificate.bounds[unit]).all()
     assert reference.spikes[unit].any()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("mode", ["auto", "events"])
+def test_autocast_leaves_events_in_the_type_of_the_weights(mode, recurrent, kind):
+    layer = nn.SNU(20, 8, projection=mode, recurrent=recurrent, threshold=0.2)
+    for rate in (0.1, 0.6):
+        x = events(10, 4, 20, rate=rate)
+        wanted, _ = layer(x)
+        expected = torch.autograd.grad(wanted.sum(), layer.weight)
+        with torch.autocast("cpu", dtype=kind):
+            y, state = layer(x)
+        assert torch.equal(y, wanted)
+        assert state.s.dtype == torch.float32
+        assert torch.equal(*torch.autograd.grad(y.sum(), layer.weight), *expected)
+    if mode == "auto":
+        with torch.autocast("cpu", dtype=kind):
+            y, _ = layer(torch.rand(10, 4, 20))
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("mode", ["auto", "events"])
+def test_types_that_would_be_rounded_are_refused(mode):
+    layer, x = nn.SNU(20, 8, projection=mode), events(3, 2, 20)
+    for wider in (x.double() * (1 + 1e-12), x.double()):
+        with pytest.raises(sb.BadInput, match=r"x of type torch.float64: projection='\w+' needs torch.float32"):
+            layer(wider)
+    for narrower in (x.bool(), x.to(torch.uint8), x.bfloat16()):
+        assert torch.equal(layer(narrower)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("mode", ["dense", "auto", "events"])
+def test_no_steps_and_no_samples_are_refused(mode):
+    layer = nn.SNU(20, 8, projection=mode)
+    for shape in ((0, 2, 20), (3, 0, 20)):
+        with pytest.raises(sb.BadInput, match="at least one step and one sample"):
+            layer(torch.zeros(shape))
+
+
+def test_samples_are_mapped_over_without_a_warning():
+    layer = nn.SNU(20, 8, projection="events", threshold=0.2)
+    parameters = dict(layer.named_parameters())
+
+    def total(values, x):
+        given = {**values, **dict(layer.named_buffers())}
+        return torch.func.functional_call(layer, given, (x[:, None],))[0].sum()
+
+    x = events(10, 3, 20)
+    found = torch.func.vmap(torch.func.grad(total), in_dims=(None, 1))(parameters, x)
+    for sample in range(3):
+        (expected,) = torch.autograd.grad(total(parameters, x[:, sample]), layer.weight)
+        torch.testing.assert_close(found["weight"][sample], expected)

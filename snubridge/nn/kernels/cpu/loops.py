@@ -39,6 +39,7 @@ ZERO, ONE, TWO, FOUR = (
 
 LOG2_E, LN_2_HIGH, LN_2_LOW = np.float32(1 / math.log(2)), np.float32(0.693359375), np.float32(-2.12194440e-4)
 SHIFTER = np.float32(1.5 * 2**23)  # added and taken off again, it rounds to an integer; its last bits are that integer
+FARTHEST = np.float32(120)  # 2^-120 and less is 0 to a derivative
 LARGEST = np.float32(104)  # exp(-104) is below half of the smallest subnormal of float32
 E2, E3, E4, E5, E6, E7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))  # exp, |r| <= ln(2) / 2
 P1, P2, P3, P4, P5, P6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))  # 2^r, |r| <= 1/2
@@ -76,11 +77,12 @@ def quick_power(z: Any) -> Any:
 @overload(quick_power, inline="always")
 def _quick_power(z: Any) -> Any:
     def single(z: Any) -> Any:
-        z = np.float32(120) if z > np.float32(120) else z
-        shifted = SHIFTER - z
-        r = (SHIFTER - shifted) - z
+        size = FARTHEST if z > FARTHEST else z
+        shifted = SHIFTER - size
+        r = (SHIFTER - shifted) - size
         p = ONE + r * (P1 + r * (P2 + r * (P3 + r * (P4 + r * (P5 + r * P6)))))
-        return _times_power_of_two(p, shifted)  # type: ignore[call-arg]  # numba passes the first
+        power: Any = _times_power_of_two(p, shifted)  # type: ignore[call-arg]  # numba passes the first
+        return ZERO if z > FARTHEST else power
 
     def double(z: Any) -> Any:
         return np.exp2(-z)
@@ -137,7 +139,7 @@ def _tanh(v: Any) -> Any:
         p, first, second = _reduced(TWO * abs(v))
         scale = first * second
         minus = p * scale + (scale - ONE)  # exp(-2 |v|) - 1, without cancellation
-        size = -minus / (minus + TWO)
+        size = (ZERO - minus) / (minus + TWO)  # +0 for 0
         return -size if v < ZERO else size
 
     def double(v: Any) -> Any:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from snubridge.errors import Unsupported
+from snubridge.nn.kernels.cpu.code import compiled_code
 from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -27,10 +28,10 @@ def empty(like: Tensor) -> Tensor:
     return torch.empty_like(like, memory_format=torch.contiguous_format)
 
 
-def one_by_one(operator: Any) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
+def one_by_one(operator: Any) -> Callable[..., tuple[Any, Any]]:
     """The rule by which ``torch.vmap`` takes an operator: a call for each index of the axis it goes over."""
 
-    def rule(info: Any, axes: tuple[Any, ...], *given: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    def rule(info: Any, axes: tuple[Any, ...], *given: Any) -> tuple[Any, Any]:
         calls = [
             operator(
                 *(
@@ -40,10 +41,17 @@ def one_by_one(operator: Any) -> Callable[..., tuple[tuple[Tensor, ...], tuple[i
             )
             for index in range(info.batch_size)
         ]
+        if isinstance(calls[0], Tensor):
+            return torch.stack(calls), 0
         outputs = tuple(torch.stack(values) for values in zip(*calls, strict=True))
         return outputs, (0,) * len(outputs)
 
     return rule
+
+
+def first_derivatives_alone(ctx: Any, *gradients: Any) -> Any:
+    """``Unsupported``: forward mode, and derivatives of derivatives."""
+    raise Unsupported("kernel='cpu'", ["it gives first derivatives, backward, alone; kernel='eager' gives others too"])
 
 
 class Once(torch.autograd.Function):
@@ -55,10 +63,8 @@ class Once(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Nothing is kept."""
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """``Unsupported``."""
-        raise Unsupported("kernel='cpu'", ["it gives first derivatives alone; kernel='eager' gives second ones too"])
+    backward = staticmethod(first_derivatives_alone)
+    jvp = staticmethod(first_derivatives_alone)
 
 
 @torch.library.custom_op("snubridge::unit", mutates_args=(), device_types="cpu")
@@ -73,10 +79,10 @@ def unit(
 ) -> Outputs:
     """The drive x (T, B, N) to y and a (T, B, N) and the last state (B, N).
 
-    ``decay``, ``threshold`` (N,); ``s_0``, ``y_0`` (B, N): the state before; ``codes`` and ``numbers``: see ``Code``.
+    ``decay``, ``threshold`` (N,); ``s_0``, ``y_0`` (B, N): the state before; ``codes`` and ``numbers``: as ``encoded``
+    gives them.
     """
-    from snubridge.nn.kernels.cpu.loops import forward
-
+    forward = compiled_code("loops").forward
     plan = Plan(x, decay, threshold, codes, numbers)
     y, a, last = empty(x), empty(x), empty(s_0)
     given = rows(x), rows(None, x), plan.decay, plan.threshold, row(s_0), row(y_0)
@@ -103,8 +109,7 @@ def unit_backward(
 
     ``learned``: whether decay and threshold want theirs; where not, it is zero.
     """
-    from snubridge.nn.kernels.cpu.loops import backward, start
-
+    loops = compiled_code("loops")
     plan = Plan(a, decay, threshold, codes, numbers)
     from_y = torch.zeros_like(a) if from_y is None else from_y
     x, s, y = empty(a), empty(s_0), empty(y_0)
@@ -112,11 +117,11 @@ def unit_backward(
     given = plan.decay, plan.threshold, rows(a), rows(from_y), rows(None, a), rows(from_a, a), minus(from_last, a)
     after, filled = np.zeros(plan.size, plan.kind), (rows(x), rows(None, a))
     plan.spread(
-        lambda part, lo, hi: backward(
+        lambda part, lo, hi: loops.backward(
             plan.unit, plan.numbers, *given, after, *filled, sums[0][part], sums[1][part], lo, hi
         )
     )
-    start(
+    loops.start(
         plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), filled[0][0], row(s), row(y), sums[0][0], sums[1][0],
         0, plan.size,
     )  # fmt: skip
@@ -178,6 +183,7 @@ class Unit(torch.autograd.Function):
     generate_vmap_rule = True
     setup_context = staticmethod(_keep)
     backward = staticmethod(_differentiate)
+    jvp = staticmethod(first_derivatives_alone)
 
     @staticmethod
     def forward(*args: Any) -> Any:

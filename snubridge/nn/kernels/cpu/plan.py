@@ -55,6 +55,7 @@ class Plan:
         self.kind = kind_of(a)
         repeats = max(1, min(samples, TILE // self.width))
         self.tile = repeats * self.width
+        self.parts = parts(self.steps, self.size, self.tile)
         self.unit = (self.width, *codes)
         self.numbers = tuple(self.kind(number) for number in numbers)
         parameters = np.empty((2, repeats, self.width), self.kind)
@@ -63,11 +64,11 @@ class Plan:
 
     def spread(self, work: Callable[[int, int, int], None]) -> None:
         """``work(part, lo, hi)`` for all parts of a row, at once."""
-        spread(work, self.steps, self.size, self.tile)
+        spread(work, self.parts, self.size, self.tile)
 
     def sums(self, wanted: bool) -> Array:
         """Room for the gradient of a parameter, one row for each part; empty rows if it is not wanted."""
-        return np.zeros((parts(self.steps, self.size, self.tile), self.tile if wanted else 0))
+        return np.zeros((self.parts, self.tile if wanted else 0))
 
     def summed(self, sums: Array, parameter: Tensor) -> Tensor:
         """The gradient (N,): summed in double over the parts and the samples of a tile, then rounded once."""

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from snubridge.errors import BadInput
-from snubridge.nn.kernels.cpu.operators import Once
-from snubridge.nn.kernels.cpu.threads import spread
+from snubridge.nn.kernels.cpu.code import compiled_code
+from snubridge.nn.kernels.cpu.operators import Once, first_derivatives_alone, one_by_one
+from snubridge.nn.kernels.cpu.threads import parts, spread
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 ROWS = 64  # of a part of the work, at least
@@ -27,8 +28,7 @@ def project(x: Tensor, weight: Tensor, always: bool, rate: float) -> Outputs:
     With ``always`` they are, and an x of other values is ``BadInput``; else where x is of 0 and 1 and the share of ones
     is at most ``rate``.
     """
-    from snubridge.nn.kernels.cpu.events import gather
-
+    gather = compiled_code("events").gather
     bits, ones, place = _packed(x)
     if always and place >= 0:
         row, column = divmod(place, x.shape[1])
@@ -40,32 +40,32 @@ def project(x: Tensor, weight: Tensor, always: bool, rate: float) -> Outputs:
         return torch.mm(x, weight.t()), bits, torch.zeros(1, dtype=torch.bool)
     out, columns = x.new_empty((len(x), len(weight))), weight.t().contiguous().numpy()
     given, filled = bits.numpy().view(np.uint32), out.numpy()
-    spread(lambda _, lo, hi: gather(given, columns, filled, lo, hi), out.shape[1], len(x), ROWS)
+    work = parts(out.shape[1], len(x), ROWS)
+    spread(lambda _, lo, hi: gather(given, columns, filled, lo, hi), work, len(x), ROWS)
     return out, bits, torch.ones(1, dtype=torch.bool)
 
 
 @torch.library.custom_op("snubridge::project_backward", mutates_args=(), device_types="cpu")
 def project_backward(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight: Tensor) -> Tensor:
     """dL/dW (N, K) of dL/d(W x), g (R, N); x (R, K) is needed where the events were not summed."""
-    from snubridge.nn.kernels.cpu.events import scatter
-
+    scatter = compiled_code("events").scatter
     if x is not None and not events.item():
         return torch.mm(g.t(), x)
     columns = weight.new_empty(weight.t().shape)
     given, received, filled = bits.numpy().view(np.uint32), g.contiguous().numpy(), columns.numpy()
-    spread(lambda _, lo, hi: scatter(given, received, filled, lo, hi), len(g), len(weight), ROWS)
+    work = parts(len(g), len(weight), ROWS)
+    spread(lambda _, lo, hi: scatter(given, received, filled, lo, hi), work, len(weight), ROWS)
     return columns.t().contiguous()
 
 
 def _packed(x: Tensor) -> tuple[Tensor, int, int]:
     """The bits of x, how many ones there are, and the place of the first value that is neither 0 nor 1, or -1."""
-    from snubridge.nn.kernels.cpu.events import pack
-
+    pack = compiled_code("events").pack
     bits, rows = torch.empty(_words(x), dtype=torch.int32), x.detach().contiguous().numpy()
     words = bits.numpy().view(np.uint32)
-    found = np.zeros((torch.get_num_threads(), 2), np.int64)
-    found[:, 1] = -1
-    spread(lambda part, lo, hi: pack(rows, words, found[part], lo, hi), x.shape[1], len(x), ROWS)
+    work = parts(x.shape[1], len(x), ROWS)
+    found = np.empty((work, 2), np.int64)
+    spread(lambda part, lo, hi: pack(rows, words, found[part], lo, hi), work, len(x), ROWS)
     places = found[found[:, 1] >= 0, 1]
     return bits, int(found[:, 0].sum()), int(places.min()) if len(places) else -1
 
@@ -94,6 +94,10 @@ class _ProjectBackward(Once):
         return torch.ops.snubridge.project_backward(*args)
 
 
+project.register_vmap(one_by_one(project))
+project_backward.register_vmap(one_by_one(project_backward))
+
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
     x, weight, always, _ = inputs
     _, bits, events = output
@@ -118,6 +122,7 @@ class Project(torch.autograd.Function):
     generate_vmap_rule = True
     setup_context = staticmethod(_keep)
     backward = staticmethod(_differentiate)
+    jvp = staticmethod(first_derivatives_alone)
 
     @staticmethod
     def forward(*args: Any) -> Any:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snubridge.nn.kernels.cpu.operators import Once, Outputs, empty, one_by_one
+from snubridge.nn.kernels.cpu.code import compiled_code
+from snubridge.nn.kernels.cpu.operators import Once, Outputs, empty, first_derivatives_alone, one_by_one
 from snubridge.nn.kernels.cpu.plan import Array, Plan, minus, row, rows
 
 ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
@@ -34,8 +35,7 @@ def recurrent(
     numbers: Sequence[float],
 ) -> Outputs:
     """``snubridge::unit`` with H, ``weight`` (N, N): the drive x (T, B, N) to y and a, and the last state (B, N)."""
-    from snubridge.nn.kernels.cpu.loops import forward
-
+    forward = compiled_code("loops").forward
     plan = Plan(x, decay, threshold, codes, numbers)
     y, a, last, received = empty(x), empty(x), s_0.clone(memory_format=torch.contiguous_format), empty(y_0)
     transposed, state, more = weight.t(), row(last), rows(received[None])
@@ -80,8 +80,7 @@ def recurrent_backward(
 
     ``learned``: whether H, decay and threshold want theirs; where not, it is zero.
     """
-    from snubridge.nn.kernels.cpu.loops import backward, start
-
+    loops = compiled_code("loops")
     plan = Plan(a, decay, threshold, codes, numbers)
     from_y = torch.zeros_like(a) if from_y is None else from_y
     x, s, y, received = empty(a), empty(s_0), empty(y_0), torch.zeros_like(y_0, memory_format=torch.contiguous_format)
@@ -93,13 +92,13 @@ def recurrent_backward(
     filled = _steps(outputs)[1:] if learned[0] else absent
     steps = zip(x.unbind(0), *map(_steps, (x, a, from_y)), from_elsewhere, filled, strict=True)
     for x_t, *step in reversed(list(steps)):
-        backward(
+        loops.backward(
             plan.unit, plan.numbers, plan.decay, plan.threshold, step[1], step[2], more, step[3], ahead, after, step[0],
             step[4], decay_sums, threshold_sums, 0, plan.size,
         )  # fmt: skip
         torch.mm(x_t, weight, out=received)
         after, ahead = step[0][0], ahead[:0]
-    start(
+    loops.start(
         plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), after, row(s), row(y), decay_sums, threshold_sums,
         0, plan.size,
     )  # fmt: skip
@@ -163,6 +162,7 @@ class Recurrent(torch.autograd.Function):
     generate_vmap_rule = True
     setup_context = staticmethod(_keep)
     backward = staticmethod(_differentiate)
+    jvp = staticmethod(first_derivatives_alone)
 
     @staticmethod
     def forward(*args: Any) -> Any:

@@ -31,9 +31,8 @@ def parts(steps: int, size: int, tile: int) -> int:
     return ceil(tiles / ceil(tiles / number))
 
 
-def spread(work: Callable[[int, int, int], None], steps: int, size: int, tile: int) -> None:
+def spread(work: Callable[[int, int, int], None], number: int, size: int, tile: int) -> None:
     """``work(part, lo, hi)`` for all ``parts`` of a row of ``size`` neurons at once; each is whole tiles."""
-    number = parts(steps, size, tile)
     if number == 1:
         work(0, 0, size)
         return
