@@ -70,9 +70,9 @@ def start(layer: SNU, samples: int) -> Traces:
 def advance(layer: SNU, traces: Traces, x: Tensor, *, reuse: bool = False) -> tuple[Tensor, Traces]:
     """x_t (B, in_features) to y_t (B, N), cut from the graph of gradients, and the traces after this step.
 
-    The step is the eager kernel's, whichever the layer runs: s_t and y_t are those of ``layer(x_t[None], state)``, bit for
-    bit with a Step, to rounding with a continuous h. With ``reuse`` the memory of ``traces`` serves
-    for the new ones, and ``traces`` must not be used any more.
+    The step is the eager kernel's, whichever the layer runs: s_t and y_t are those of ``layer(x_t[None], state)``, bit
+    for bit with a Step, to rounding with a continuous h. With ``reuse`` the memory of ``traces`` serves for the new
+    ones, and ``traces`` must not be used any more.
     """
     before = traces.state
     if not isinstance(x, Tensor) or x.shape != (len(before.s), layer.in_features):
