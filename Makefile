@@ -28,7 +28,7 @@ fuzz: $(VENV)/installed-dev
 
 # Training beside other packages, which have an environment of their own.
 bench: $(BENCH)/installed
-	OMP_NUM_THREADS=1 $(BENCH)/bin/python benchmarks/training.py \
+	OMP_NUM_THREADS=1 $(BENCH)/bin/python benchmarks/training.py --compile \
 	  --out benchmarks/results/training.json --markdown benchmarks/results/training.md
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt | $(BENCH)/bin/python
