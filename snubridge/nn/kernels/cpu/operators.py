@@ -51,20 +51,29 @@ def one_by_one(operator: Any) -> Callable[..., tuple[Any, Any]]:
 
 def first_derivatives_alone(ctx: Any, *gradients: Any) -> Any:
     """``Unsupported``: forward mode, and derivatives of derivatives."""
-    raise Unsupported("kernel='cpu'", ["it gives first derivatives, backward, alone; kernel='eager' gives others too"])
+    raise Unsupported(
+        "kernel='cpu'", ["it gives first derivatives, backward; kernel='eager' gives second ones and forward mode"]
+    )
 
 
-class Once(torch.autograd.Function):
-    """A gradient that cannot be differentiated again, and says so; ``forward`` calls the operator."""
+def keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Of a gradient that is not differentiated again."""
 
-    generate_vmap_rule = True
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing is kept."""
+def function_of(name: str, keep: Callable[..., None], differentiate: Callable[..., Any]) -> Any:
+    """The operator of this name for ``torch.func``, whose transformations do not take an operator's own gradient."""
 
-    backward = staticmethod(first_derivatives_alone)
-    jvp = staticmethod(first_derivatives_alone)
+    class Operator(torch.autograd.Function):
+        generate_vmap_rule = True
+        setup_context = staticmethod(keep)
+        backward = staticmethod(differentiate)
+        jvp = staticmethod(first_derivatives_alone)
+
+        @staticmethod
+        def forward(*args: Any) -> Any:
+            return getattr(torch.ops.snubridge, name)(*args)
+
+    return Operator
 
 
 @torch.library.custom_op("snubridge::unit", mutates_args=(), device_types="cpu")
@@ -153,10 +162,7 @@ unit.register_vmap(one_by_one(unit))
 unit_backward.register_vmap(one_by_one(unit_backward))
 
 
-class _UnitBackward(Once):
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return torch.ops.snubridge.unit_backward(*args)
+_UnitBackward = function_of("unit_backward", keep_nothing, first_derivatives_alone)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
@@ -170,22 +176,11 @@ def _differentiate(
 ) -> tuple[Tensor | None, ...]:
     learned = list(ctx.needs_input_grad[1:3])
     kept = (*ctx.saved_tensors, ctx.codes, ctx.numbers, learned)
-    gradients = _UnitBackward.apply(from_y, from_a, from_last, *kept)  # type: ignore[no-untyped-call]  # as above
+    gradients = _UnitBackward.apply(from_y, from_a, from_last, *kept)
     return (*gradients, None, None)
 
 
 unit.register_autograd(_differentiate, setup_context=_keep)
 
 
-class Unit(torch.autograd.Function):
-    """``snubridge::unit`` for ``torch.func`` too, whose transformations do not take operators' own gradients."""
-
-    generate_vmap_rule = True
-    setup_context = staticmethod(_keep)
-    backward = staticmethod(_differentiate)
-    jvp = staticmethod(first_derivatives_alone)
-
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        """See ``unit``."""
-        return torch.ops.snubridge.unit(*args)
+Unit = function_of("unit", _keep, _differentiate)

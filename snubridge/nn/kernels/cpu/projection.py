@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snubridge.errors import BadInput
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.operators import Once, first_derivatives_alone, one_by_one
+from snubridge.nn.kernels.cpu.operators import first_derivatives_alone, function_of, keep_nothing, one_by_one
 from snubridge.nn.kernels.cpu.threads import parts, spread
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -88,14 +88,10 @@ def _(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight: Tensor)
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
 
 
-class _ProjectBackward(Once):
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return torch.ops.snubridge.project_backward(*args)
-
-
 project.register_vmap(one_by_one(project))
 project_backward.register_vmap(one_by_one(project_backward))
+
+_ProjectBackward = function_of("project_backward", keep_nothing, first_derivatives_alone)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
@@ -109,22 +105,11 @@ def _differentiate(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     from_x = torch.mm(g, weight) if ctx.needs_input_grad[0] else None
     from_weight = None
     if ctx.needs_input_grad[1]:
-        from_weight = _ProjectBackward.apply(g, x, bits, events, weight)  # type: ignore[no-untyped-call]  # not annotated
+        from_weight = _ProjectBackward.apply(g, x, bits, events, weight)
     return from_x, from_weight, None, None
 
 
 project.register_autograd(_differentiate, setup_context=_keep)
 
 
-class Project(torch.autograd.Function):
-    """``snubridge::project`` for ``torch.func`` too."""
-
-    generate_vmap_rule = True
-    setup_context = staticmethod(_keep)
-    backward = staticmethod(_differentiate)
-    jvp = staticmethod(first_derivatives_alone)
-
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        """See ``project``."""
-        return torch.ops.snubridge.project(*args)
+Project = function_of("project", _keep, _differentiate)

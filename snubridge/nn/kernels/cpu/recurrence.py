@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.operators import Once, Outputs, empty, first_derivatives_alone, one_by_one
+from snubridge.nn.kernels.cpu.operators import (
+    Outputs,
+    empty,
+    first_derivatives_alone,
+    function_of,
+    keep_nothing,
+    one_by_one,
+)
 from snubridge.nn.kernels.cpu.plan import Array, Plan, minus, row, rows
 
 ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
@@ -132,10 +139,7 @@ recurrent.register_vmap(one_by_one(recurrent))
 recurrent_backward.register_vmap(one_by_one(recurrent_backward))
 
 
-class _RecurrentBackward(Once):
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        return torch.ops.snubridge.recurrent_backward(*args)
+_RecurrentBackward = function_of("recurrent_backward", keep_nothing, first_derivatives_alone)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
@@ -149,22 +153,11 @@ def _differentiate(
 ) -> tuple[Tensor | None, ...]:
     learned = list(ctx.needs_input_grad[1:4])
     kept = (*ctx.saved_tensors, ctx.codes, ctx.numbers, learned)
-    gradients = _RecurrentBackward.apply(from_y, from_a, from_last, *kept)  # type: ignore[no-untyped-call]  # as above
+    gradients = _RecurrentBackward.apply(from_y, from_a, from_last, *kept)
     return (*gradients, None, None)
 
 
 recurrent.register_autograd(_differentiate, setup_context=_keep)
 
 
-class Recurrent(torch.autograd.Function):
-    """``snubridge::recurrent`` for ``torch.func`` too."""
-
-    generate_vmap_rule = True
-    setup_context = staticmethod(_keep)
-    backward = staticmethod(_differentiate)
-    jvp = staticmethod(first_derivatives_alone)
-
-    @staticmethod
-    def forward(*args: Any) -> Any:
-        """See ``recurrent``."""
-        return torch.ops.snubridge.recurrent(*args)
+Recurrent = function_of("recurrent", _keep, _differentiate)
