@@ -50,8 +50,8 @@ class Classifier(torch.nn.Module):
         return y
 
 
-def train(steps: int, seed: int) -> bool:
-    """Trains in this process and all others; whether all copies are equal afterwards."""
+def train(steps: int, seed: int) -> list[Tensor]:
+    """Trains in this process and all others; the parameters that each of them has afterwards."""
     rank, processes = distributed.get_rank(), distributed.get_world_size()
     torch.manual_seed(seed + 1 + rank)  # the copies start as that of process 0, whatever the others drew
     network = DistributedDataParallel(Classifier())
@@ -74,7 +74,7 @@ def train(steps: int, seed: int) -> bool:
     mine = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
     copies = [torch.empty_like(mine) for _ in range(processes)]
     distributed.all_gather(copies, mine)
-    return all(torch.equal(copy, mine) for copy in copies)
+    return copies
 
 
 def main() -> None:
@@ -89,11 +89,12 @@ def main() -> None:
     else:
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
-        equal = train(arguments.steps, arguments.seed)
-        if not equal:
+        copies = train(arguments.steps, arguments.seed)  # kept to the end: a thread of the group's has them as well
+        if not all(torch.equal(copy, copies[0]) for copy in copies):
             raise SystemExit("the copies differ")
         if distributed.get_rank() == 0:
             print(f"all {distributed.get_world_size()} copies are equal")
+        distributed.barrier()  # nobody leaves while another still waits for him
     finally:
         distributed.destroy_process_group()
 
