@@ -9,7 +9,7 @@ from snubridge.errors import MissingEngine
 
 
 def compiled_code(name: str) -> Any:
-    """The module "loops" or "events"; ``MissingEngine`` where numba is there and does not import."""
+    """The module "loops", "fused" or "events"; ``MissingEngine`` where numba is there and does not import."""
     try:
         return import_module(f"snubridge.nn.kernels.cpu.{name}")
     except ImportError as error:

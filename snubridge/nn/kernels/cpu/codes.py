@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -52,6 +52,12 @@ def encoded(dynamics: Dynamics) -> tuple[list[int], list[float]]:
     h = TIE if isinstance(dynamics.h, Step) and dynamics.h.at_threshold else H[type(dynamics.h)]
     codes = [RESETS[dynamics.reset], G[type(dynamics.g)], h, form, int(dynamics.detach_reset)]
     return codes, [float(getattr(dynamics.g, "slope", 0.0)), rate, scale]
+
+
+def fusible(codes: Sequence[int]) -> bool:
+    """Whether ``fused`` computes this unit: the paper's, and most that are trained."""
+    reset, g, h, _, detached = codes
+    return (reset, h, detached) == (RESETS[Reset.TO_ZERO], H[Step], 0) and g in (G[Identity], G[ReLU])
 
 
 def missing() -> str | None:

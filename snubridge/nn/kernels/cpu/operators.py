@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from snubridge.errors import Unsupported
+from snubridge.nn.kernels.cpu import passes
 from snubridge.nn.kernels.cpu.code import compiled_code
 from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
 
@@ -91,12 +91,9 @@ def unit(
     ``decay``, ``threshold`` (N,); ``s_0``, ``y_0`` (B, N): the state before; ``codes`` and ``numbers``: as ``encoded``
     gives them.
     """
-    forward = compiled_code("loops").forward
     plan = Plan(x, decay, threshold, codes, numbers)
     y, a, last = empty(x), empty(x), empty(s_0)
-    given = rows(x), rows(None, x), plan.decay, plan.threshold, row(s_0), row(y_0)
-    filled = rows(a), rows(y), row(last)
-    plan.spread(lambda part, lo, hi: forward(plan.unit, plan.numbers, *given, *filled, lo, hi))
+    plan.spread(passes.forward(plan, rows(x), row(s_0), row(y_0), rows(a), rows(y), row(last)))
     return y, a, last
 
 
@@ -118,20 +115,13 @@ def unit_backward(
 
     ``learned``: whether decay and threshold want theirs; where not, it is zero.
     """
-    loops = compiled_code("loops")
     plan = Plan(a, decay, threshold, codes, numbers)
     from_y = torch.zeros_like(a) if from_y is None else from_y
     x, s, y = empty(a), empty(s_0), empty(y_0)
-    sums = plan.sums(learned[0]), plan.sums(learned[1])
-    given = plan.decay, plan.threshold, rows(a), rows(from_y), rows(None, a), rows(from_a, a), minus(from_last, a)
-    after, filled = np.zeros(plan.size, plan.kind), (rows(x), rows(None, a))
-    plan.spread(
-        lambda part, lo, hi: loops.backward(
-            plan.unit, plan.numbers, *given, after, *filled, sums[0][part], sums[1][part], lo, hi
-        )
-    )
-    loops.start(
-        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), filled[0][0], row(s), row(y), sums[0][0], sums[1][0],
+    sums, filled = (plan.sums(learned[0]), plan.sums(learned[1])), rows(x)
+    plan.spread(passes.backward(plan, rows(a), rows(from_y), rows(from_a, a), minus(from_last, a), filled, *sums))
+    compiled_code("loops").start(
+        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), filled[0], row(s), row(y), sums[0][0], sums[1][0],
         0, plan.size,
     )  # fmt: skip
     return x, plan.summed(sums[0], decay), plan.summed(sums[1], threshold), s, y

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snubridge.nn.kernels.cpu.threads import TILE, parts, spread
+from snubridge.nn.kernels.cpu.code import compiled_code
+from snubridge.nn.kernels.cpu.codes import fusible
+from snubridge.nn.kernels.cpu.threads import FUSED_TILE, TILE, parts, spread
 
 Array = NDArray[Any]
 
@@ -53,7 +55,8 @@ class Plan:
         self.steps, samples, self.width = a.shape
         self.size = samples * self.width
         self.kind = kind_of(a)
-        repeats = max(1, min(samples, TILE // self.width))
+        self.fused = fusible(codes)
+        repeats = max(1, min(samples, (FUSED_TILE if self.fused else TILE) // self.width))
         self.tile = repeats * self.width
         self.parts = parts(self.steps, self.size, self.tile)
         self.unit = (self.width, *codes)
@@ -65,6 +68,21 @@ class Plan:
     def spread(self, work: Callable[[int, int, int], None]) -> None:
         """``work(part, lo, hi)`` for all parts of a row, at once."""
         spread(work, self.parts, self.size, self.tile)
+
+    def fused_forward(self, **choices: bool) -> Callable[..., None]:
+        """``fused.forward`` for this unit."""
+        loop: Callable[..., None] = compiled_code("fused").forward(self.unit[2], **choices)
+        return loop
+
+    def fused_backward(self, learn_decay: bool, learn_threshold: bool, **choices: bool) -> Callable[..., None]:
+        """``fused.backward`` for this unit."""
+        made = compiled_code("fused").backward
+        loop: Callable[..., None] = made(self.unit[2], self.unit[4], learn_decay, learn_threshold, **choices)
+        return loop
+
+    def zeros(self) -> Array:
+        """A row of zeros."""
+        return np.zeros(self.size, self.kind)
 
     def sums(self, wanted: bool) -> Array:
         """Room for the gradient of a parameter, one row for each part; empty rows if it is not wanted."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,18 +41,21 @@ def recurrent(
     numbers: Sequence[float],
 ) -> Outputs:
     """``snubridge::unit`` with H, ``weight`` (N, N): the drive x (T, B, N) to y and a, and the last state (B, N)."""
-    forward = compiled_code("loops").forward
     plan = Plan(x, decay, threshold, codes, numbers)
     y, a, last, received = empty(x), empty(x), s_0.clone(memory_format=torch.contiguous_format), empty(y_0)
     transposed, state, more = weight.t(), row(last), rows(received[None])
-    before, y_before = _aligned(y_0), row(y_0)
-    for y_t, *step in zip(y.unbind(0), *map(_steps, (x, a, y)), strict=True):
+    before, y_before, a_before = _aligned(y_0), row(y_0), state[:0]
+    loops, parameters = compiled_code("loops"), (plan.decay, plan.threshold)
+    follow = plan.fused_forward(recurrent=True) if plan.fused else None
+    for y_t, x_row, a_row, y_row in zip(y.unbind(0), *map(_steps, (x, a, y)), strict=True):
         torch.mm(before, transposed, out=received)
-        forward(
-            plan.unit, plan.numbers, step[0], more, plan.decay, plan.threshold, state, y_before, step[1], step[2],
-            state, 0, plan.size,
-        )  # fmt: skip
-        before, y_before = _aligned(y_t), step[2][0]
+        if follow is None or not len(a_before):
+            loops.forward(
+                plan.unit, plan.numbers, x_row, more, *parameters, state, y_before, a_row, y_row, state, 0, plan.size
+            )
+        else:
+            follow(a_before, x_row, more, *parameters, a_row, y_row, state, 0, plan.size)
+        before, y_before, a_before = _aligned(y_t), y_row[0], a_row[0]
     return y, a, last
 
 
@@ -93,18 +95,26 @@ def recurrent_backward(
     x, s, y, received = empty(a), empty(s_0), empty(y_0), torch.zeros_like(y_0, memory_format=torch.contiguous_format)
     outputs = a.new_empty((len(a) + 1 if learned[0] else 0, *a.shape[1:]))  # y_{-1}, y_0, y_1, ...
     decay_sums, threshold_sums = plan.sums(learned[1])[0], plan.sums(learned[2])[0]
-    more, after, ahead = rows(received[None]), np.zeros(plan.size, plan.kind), minus(from_last, a)
+    more, after, ahead, parameters = rows(received[None]), plan.zeros(), minus(from_last, a), (plan.decay, plan.threshold)
     absent = [rows(None, a)] * len(a)
     from_elsewhere = absent if from_a is None else _steps(from_a)
     filled = _steps(outputs)[1:] if learned[0] else absent
-    steps = zip(x.unbind(0), *map(_steps, (x, a, from_y)), from_elsewhere, filled, strict=True)
-    for x_t, *step in reversed(list(steps)):
-        loops.backward(
-            plan.unit, plan.numbers, plan.decay, plan.threshold, step[1], step[2], more, step[3], ahead, after, step[0],
-            step[4], decay_sums, threshold_sums, 0, plan.size,
-        )  # fmt: skip
+    follow = plan.fused_backward(*learned[1:], recurrent=True, outputs=learned[0]) if plan.fused else None
+    steps = list(zip(x.unbind(0), *map(_steps, (x, a, from_y)), from_elsewhere, filled, strict=True))
+    for t, (x_t, x_row, a_row, y_row, from_a_row, output_row) in reversed(list(enumerate(steps))):
+        sums = decay_sums, threshold_sums
+        if follow is None or from_a is not None or t == len(a) - 1:
+            loops.backward(
+                plan.unit, plan.numbers, *parameters, a_row, y_row, more, from_a_row, ahead, after, x_row, output_row,
+                *sums, 0, plan.size,
+            )  # fmt: skip
+        else:
+            follow(
+                plan.numbers, *parameters, a_row, y_row, more, after, x_row, output_row if len(output_row) else a_row,
+                *sums, 0, plan.size,
+            )  # fmt: skip
         torch.mm(x_t, weight, out=received)
-        after, ahead = step[0][0], ahead[:0]
+        after, ahead = x_row[0], ahead[:0]
     loops.start(
         plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), after, row(s), row(y), decay_sums, threshold_sums,
         0, plan.size,
