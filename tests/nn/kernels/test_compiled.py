@@ -9,8 +9,8 @@ import torch
 import snubridge as sb
 from snubridge import nn
 from snubridge.nn import kernels
-from snubridge.nn.kernels.cpu import codes, loops
-from snubridge.nn.kernels.cpu.compiled import compiled
+from snubridge.nn.kernels.cpu import codes, fused, loops
+from snubridge.nn.kernels.cpu.compiled import compiled, version
 
 SOURCE = """
 def double(x):
@@ -25,6 +25,12 @@ def test_a_function_that_cannot_be_kept_on_disk_is_compiled_all_the_same():
     x = np.ones(3)
     compiled(scope["double"])(x)
     assert x.tolist() == [2, 2, 2]
+
+
+def test_a_fused_loop_is_kept_on_disk_for_the_present_sources_alone():
+    """By what it encloses numba finds it again, so that it must enclose what stands for the other files."""
+    for loop in (fused.forward(loops.RELU), fused.backward(loops.RELU, loops.ARCTAN, True, False)):
+        assert version() in [cell.cell_contents for cell in loop.py_func.__closure__]
 
 
 def test_every_kernel_is_tried(monkeypatch):

@@ -1,8 +1,8 @@
 """The unit of the paper, reset to zero and a step, with every stage of a neuron's step in one loop.
 
 What ``loops`` computes in stages, each of which reads and writes a tile, this computes from one reading of each array:
-the same operations in the same order, about twice as fast. The price is a compilation for every choice below, so that only
-the most frequent units go this way: those of ``fusible``.
+the same operations in the same order, about twice as fast. The price is a compilation for every choice below, so that
+only the most frequent units go this way: those of ``fusible``.
 
 Of the step before only the row a_{t-1} is read, from which s and y follow. So the first step forward, which continues
 from any s and y, and the last one, whose state may have a gradient of its own, are left to ``loops``.
@@ -11,7 +11,7 @@ from any s and y, and the last one, whose state may have a gradient of its own, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def _slope(form: int, rate: Any, scale: Any, v: Any) -> Any:
     return slope
 
 
-@lru_cache(maxsize=None)
+@cache
 def forward(g: int, recurrent: bool = False) -> Callable[..., None]:
     """The loop that fills a and y (T, M) of the neurons lo to hi, and the last state (M,) unless that is empty.
 
@@ -80,13 +80,15 @@ def forward(g: int, recurrent: bool = False) -> Callable[..., None]:
                     a_t[k] = value
                     y_t[k] = ONE if _state(g, value) - b[k] > ZERO else ZERO
             past = a[t]
-        for i in range(lo, min(hi, len(last))):
-            last[i] = _state(g, past[i])
+        if len(last):
+            a_t, s_t = past[lo:hi], last[lo:hi]
+            for k in range(hi - lo):
+                s_t[k] = _state(g, a_t[k])
 
     return steps
 
 
-@lru_cache(maxsize=None)
+@cache
 def backward(
     g: int, form: int, learn_decay: bool, learn_threshold: bool, recurrent: bool = False, outputs: bool = False
 ) -> Callable[..., None]:

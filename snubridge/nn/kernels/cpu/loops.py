@@ -271,16 +271,6 @@ def differentiate(form: int, rate: Any, scale: Any, s: Any, threshold: Any, slop
 
 
 @compiled
-def pull_spikes(
-    rate: Any, scale: Any, decay: Any, threshold: Any, s: Any, carried: Any, y: Any, v: Any
-) -> None:  # fmt: skip
-    """``differentiate`` and ``pull_output`` at once, for TO_ZERO and LOGISTIC: the most frequent, worth a loop."""
-    for i in range(len(v)):
-        slope = scale * bell(rate * abs(s[i] - threshold[i]))
-        v[i] = (y[i] - carried[i] * decay[i] * s[i]) * slope
-
-
-@compiled
 def pull_output(reset: int, decay: Any, threshold: Any, s: Any, carried: Any, y: Any, slopes: Any) -> None:
     """``slopes`` becomes dL/dv: what reaches y from outside (``y``) and through its own reset, times dy/dv."""
     if reset == TO_ZERO:
@@ -318,14 +308,6 @@ def pull_state(reset: int, decay: Any, carried: Any, gate: Any, inner: Any, x: A
     else:
         for i in range(len(x)):
             x[i] = carried[i] * decay[i] + inner[i]
-
-
-@compiled
-def pull_spiking_state(decay: Any, threshold: Any, s: Any, carried: Any, inner: Any, x: Any) -> None:
-    """``put_out`` and ``pull_state`` at once, for STEP and TO_ZERO."""
-    for i in range(len(x)):
-        rest = ZERO if s[i] - threshold[i] > ZERO else ONE
-        x[i] = carried[i] * decay[i] * rest + inner[i]
 
 
 @compiled
@@ -409,30 +391,22 @@ def backward(
             if len(more):
                 add(y_t, more[t, i:j], total[:n])
                 y_t = total[:n]
-            spiking = h == STEP and reset == TO_ZERO
             activate(g, slope, a_t, s)
-            if not spiking or len(decay_sum) or len(y):
-                put_out(h, s, b, gated)
+            put_out(h, s, b, gated)
             if reset == LATERAL:
                 inhibit(gated, width, gate[:n])
                 if not detached:
                     pull_inhibition(width, d, s, c, gated, gate[:n], y_t, total[:n])
                     y_t = total[:n]
                 gated = gate[:n]
-            if reset == TO_ZERO and form == LOGISTIC and not detached:
-                pull_spikes(rate, scale, d, b, s, c, y_t, v)
-            else:
-                differentiate(form, rate, scale, s, b, v)
-                pull_output(NONE if detached else reset, d, b, s, c, y_t, v)
+            differentiate(form, rate, scale, s, b, v)
+            pull_output(NONE if detached else reset, d, b, s, c, y_t, v)
             if len(decay_sum):
                 sum_decay(reset, b, s, gated, c, decay_part[:n])
             if len(threshold_sum):
                 sum_threshold(reset, d, gated, c, threshold_part[:n])
                 subtract(v, threshold_part[:n])
-            if spiking:
-                pull_spiking_state(d, b, s, c, v, x_t[i:j])
-            else:
-                pull_state(reset, d, c, gated, v, x_t[i:j])
+            pull_state(reset, d, c, gated, v, x_t[i:j])
             if len(minus_last) and t == len(a) - 1:
                 subtract(minus_last[i:j], x_t[i:j])
             pull_activation(g, slope, a_t, x_t[i:j])

@@ -8,15 +8,15 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snubridge.errors import Unsupported
 from snubridge.nn.kernels.cpu import passes
 from snubridge.nn.kernels.cpu.code import compiled_code
+from snubridge.nn.kernels.cpu.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -28,56 +28,7 @@ def empty(like: Tensor) -> Tensor:
     return torch.empty_like(like, memory_format=torch.contiguous_format)
 
 
-def one_by_one(operator: Any) -> Callable[..., tuple[Any, Any]]:
-    """The rule by which ``torch.vmap`` takes an operator: a call for each index of the axis it goes over."""
-
-    def rule(info: Any, axes: tuple[Any, ...], *given: Any) -> tuple[Any, Any]:
-        calls = [
-            operator(
-                *(
-                    value.select(axis, index) if isinstance(value, Tensor) and axis is not None else value
-                    for value, axis in zip(given, axes, strict=True)
-                )
-            )
-            for index in range(info.batch_size)
-        ]
-        if isinstance(calls[0], Tensor):
-            return torch.stack(calls), 0
-        outputs = tuple(torch.stack(values) for values in zip(*calls, strict=True))
-        return outputs, (0,) * len(outputs)
-
-    return rule
-
-
-def first_derivatives_alone(ctx: Any, *gradients: Any) -> Any:
-    """``Unsupported``: forward mode, and derivatives of derivatives."""
-    raise Unsupported(
-        "kernel='cpu'", ["it gives first derivatives, backward; kernel='eager' gives second ones and forward mode"]
-    )
-
-
-def keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Of a gradient that is not differentiated again."""
-
-
-def function_of(name: str, keep: Callable[..., None], differentiate: Callable[..., Any]) -> Any:
-    """The operator of this name for ``torch.func``, whose transformations do not take an operator's own gradient."""
-
-    class Operator(torch.autograd.Function):
-        generate_vmap_rule = True
-        setup_context = staticmethod(keep)
-        backward = staticmethod(differentiate)
-        jvp = staticmethod(first_derivatives_alone)
-
-        @staticmethod
-        def forward(*args: Any) -> Any:
-            return getattr(torch.ops.snubridge, name)(*args)
-
-    return Operator
-
-
-@torch.library.custom_op("snubridge::unit", mutates_args=(), device_types="cpu")
-def unit(
+def _forward(
     x: Tensor,
     decay: Tensor,
     threshold: Tensor,
@@ -97,8 +48,7 @@ def unit(
     return y, a, last
 
 
-@torch.library.custom_op("snubridge::unit_backward", mutates_args=(), device_types="cpu")
-def unit_backward(
+def _backward(
     from_y: Tensor | None,
     from_a: Tensor | None,
     from_last: Tensor | None,
@@ -127,6 +77,10 @@ def unit_backward(
     return x, plan.summed(sums[0], decay), plan.summed(sums[1], threshold), s, y
 
 
+unit = torch.library.custom_op("snubridge::unit", _forward, mutates_args=(), device_types="cpu")
+unit_backward = torch.library.custom_op("snubridge::unit_backward", _backward, mutates_args=(), device_types="cpu")
+
+
 @unit.register_fake
 def _(
     x: Tensor,
@@ -152,7 +106,7 @@ unit.register_vmap(one_by_one(unit))
 unit_backward.register_vmap(one_by_one(unit_backward))
 
 
-_UnitBackward = function_of("unit_backward", keep_nothing, first_derivatives_alone)
+_UnitBackward = function_of(unit_backward, _backward, keep_nothing, first_derivatives_alone)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
@@ -173,4 +127,4 @@ def _differentiate(
 unit.register_autograd(_differentiate, setup_context=_keep)
 
 
-Unit = function_of("unit", _keep, _differentiate)
+Unit = function_of(unit, _forward, _keep, _differentiate)

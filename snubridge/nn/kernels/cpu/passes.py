@@ -1,7 +1,7 @@
 """A sequence forward and back through the compiled loops that fit its unit: ``fused`` where it can, else ``loops``.
 
-``fused`` knows the step before from its a alone, and no gradients but those of y. So ``loops`` takes the first step
-forward, which follows any s and y, and the last one, whose state may have a gradient.
+``fused`` knows the step before from its a alone, and no gradients but those of y. So ``loops`` takes the first step,
+which follows any s and y; on the way back the last one if its state has a gradient, and all if a has.
 """
 
 from __future__ import annotations
@@ -39,18 +39,20 @@ def backward(
     """Fills dL/dx (T, M), and adds to the sums of each part; ``from_a`` (T, M) and -dL/ds (M,) may be empty."""
     loops, nothing, parameters = compiled_code("loops"), a[:0], (plan.decay, plan.threshold)
     after = plan.zeros()
-    if not plan.fused or len(from_a) or len(a) == 1:
+    if not plan.fused or len(from_a):
         return lambda part, lo, hi: loops.backward(
             plan.unit, plan.numbers, *parameters, a, from_y, nothing, from_a, minus_from_last, after, x, nothing,
             decay_sums[part], threshold_sums[part], lo, hi,
         )  # fmt: skip
     follow = plan.fused_backward(decay_sums.size > 0, threshold_sums.size > 0)
-    last = (a[-1:], from_y[-1:], nothing, nothing, minus_from_last, after, x[-1:], nothing)
-    rest = (a[:-1], from_y[:-1], a, x[-1], x[:-1], a)
+    count = len(a) - (1 if len(minus_from_last) else 0)  # steps that receive from their own y alone
+    last = (a[count:], from_y[count:], nothing, nothing, minus_from_last, after, x[count:], nothing)
+    rest = (a[:count], from_y[:count], a, x[count] if count < len(a) else after, x[:count], a)
 
     def work(part: int, lo: int, hi: int) -> None:
         sums = decay_sums[part], threshold_sums[part]
-        loops.backward(plan.unit, plan.numbers, *parameters, *last, *sums, lo, hi)
+        if count < len(a):
+            loops.backward(plan.unit, plan.numbers, *parameters, *last, *sums, lo, hi)
         follow(plan.numbers, *parameters, *rest, *sums, lo, hi)
 
     return work

@@ -19,21 +19,21 @@ Array = NDArray[Any]
 
 def rows(x: Tensor | None, like: Tensor | None = None) -> Array:
     """(T, B, N) as (T, M); an absent one as an empty array."""
-    return _array(x.reshape(len(x), -1).contiguous()) if x is not None else np.empty((0, 0), kind_of(like))
+    return _array(x).reshape(len(x), -1) if x is not None else np.empty((0, 0), kind_of(like))
 
 
 def row(x: Tensor) -> Array:
     """(B, N) as (M,)."""
-    return _array(x.reshape(-1).contiguous())
+    return _array(x).reshape(-1)
 
 
 def minus(x: Tensor | None, like: Tensor) -> Array:
     """-x, (B, N) as (M,); an absent one as an empty array."""
-    return _array((-x.detach()).reshape(-1).contiguous()) if x is not None else np.empty(0, kind_of(like))
+    return row(-x) if x is not None else np.empty(0, kind_of(like))
 
 
 def _array(x: Tensor) -> Array:
-    array: Array = x.detach().numpy()
+    array: Array = x.detach().contiguous().numpy()
     return array
 
 

@@ -14,15 +14,14 @@ from torch import Tensor
 
 from snubridge.errors import BadInput
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.operators import first_derivatives_alone, function_of, keep_nothing, one_by_one
+from snubridge.nn.kernels.cpu.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 from snubridge.nn.kernels.cpu.threads import parts, spread
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 ROWS = 64  # of a part of the work, at least
 
 
-@torch.library.custom_op("snubridge::project", mutates_args=(), device_types="cpu")
-def project(x: Tensor, weight: Tensor, always: bool, rate: float) -> Outputs:
+def _forward(x: Tensor, weight: Tensor, always: bool, rate: float) -> Outputs:
     """x (R, K) and W (N, K) to W x (R, N), the bits of x (R, words), and whether the events were summed (1,).
 
     With ``always`` they are, and an x of other values is ``BadInput``; else where x is of 0 and 1 and the share of ones
@@ -45,8 +44,7 @@ def project(x: Tensor, weight: Tensor, always: bool, rate: float) -> Outputs:
     return out, bits, torch.ones(1, dtype=torch.bool)
 
 
-@torch.library.custom_op("snubridge::project_backward", mutates_args=(), device_types="cpu")
-def project_backward(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight: Tensor) -> Tensor:
+def _backward(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight: Tensor) -> Tensor:
     """dL/dW (N, K) of dL/d(W x), g (R, N); x (R, K) is needed where the events were not summed."""
     scatter = compiled_code("events").scatter
     if x is not None and not events.item():
@@ -74,6 +72,12 @@ def _words(x: Tensor) -> tuple[int, int]:
     return x.shape[0], (x.shape[1] + 31) // 32
 
 
+project = torch.library.custom_op("snubridge::project", _forward, mutates_args=(), device_types="cpu")
+project_backward = torch.library.custom_op(
+    "snubridge::project_backward", _backward, mutates_args=(), device_types="cpu"
+)
+
+
 @project.register_fake
 def _(x: Tensor, weight: Tensor, always: bool, rate: float) -> Outputs:
     return (
@@ -91,7 +95,7 @@ def _(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight: Tensor)
 project.register_vmap(one_by_one(project))
 project_backward.register_vmap(one_by_one(project_backward))
 
-_ProjectBackward = function_of("project_backward", keep_nothing, first_derivatives_alone)
+_ProjectBackward = function_of(project_backward, _backward, keep_nothing, first_derivatives_alone)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
@@ -112,4 +116,4 @@ def _differentiate(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
 project.register_autograd(_differentiate, setup_context=_keep)
 
 
-Project = function_of("project", _keep, _differentiate)
+Project = function_of(project, _forward, _keep, _differentiate)

@@ -15,22 +15,15 @@ import torch
 from torch import Tensor
 
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.operators import (
-    Outputs,
-    empty,
-    first_derivatives_alone,
-    function_of,
-    keep_nothing,
-    one_by_one,
-)
+from snubridge.nn.kernels.cpu.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
+from snubridge.nn.kernels.cpu.operators import Outputs, empty
 from snubridge.nn.kernels.cpu.plan import Array, Plan, minus, row, rows
 
 ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-@torch.library.custom_op("snubridge::recurrent", mutates_args=(), device_types="cpu")
-def recurrent(
+def _forward(
     x: Tensor,
     weight: Tensor,
     decay: Tensor,
@@ -47,14 +40,15 @@ def recurrent(
     before, y_before, a_before = _aligned(y_0), row(y_0), state[:0]
     loops, parameters = compiled_code("loops"), (plan.decay, plan.threshold)
     follow = plan.fused_forward(recurrent=True) if plan.fused else None
-    for y_t, x_row, a_row, y_row in zip(y.unbind(0), *map(_steps, (x, a, y)), strict=True):
+    states = [state[:0]] * (len(x) - 1) + [state]
+    for y_t, x_row, a_row, y_row, state_after in zip(y.unbind(0), *map(_steps, (x, a, y)), states, strict=True):
         torch.mm(before, transposed, out=received)
         if follow is None or not len(a_before):
             loops.forward(
                 plan.unit, plan.numbers, x_row, more, *parameters, state, y_before, a_row, y_row, state, 0, plan.size
             )
         else:
-            follow(a_before, x_row, more, *parameters, a_row, y_row, state, 0, plan.size)
+            follow(a_before, x_row, more, *parameters, a_row, y_row, state_after, 0, plan.size)
         before, y_before, a_before = _aligned(y_t), y_row[0], a_row[0]
     return y, a, last
 
@@ -70,8 +64,7 @@ def _aligned(x: Tensor) -> Tensor:
     return x if x.is_contiguous() and x.data_ptr() % ALIGNMENT == 0 else x.clone(memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("snubridge::recurrent_backward", mutates_args=(), device_types="cpu")
-def recurrent_backward(
+def _backward(
     from_y: Tensor | None,
     from_a: Tensor | None,
     from_last: Tensor | None,
@@ -95,15 +88,16 @@ def recurrent_backward(
     x, s, y, received = empty(a), empty(s_0), empty(y_0), torch.zeros_like(y_0, memory_format=torch.contiguous_format)
     outputs = a.new_empty((len(a) + 1 if learned[0] else 0, *a.shape[1:]))  # y_{-1}, y_0, y_1, ...
     decay_sums, threshold_sums = plan.sums(learned[1])[0], plan.sums(learned[2])[0]
-    more, after, ahead, parameters = rows(received[None]), plan.zeros(), minus(from_last, a), (plan.decay, plan.threshold)
+    more, after, ahead, nothing = rows(received[None]), plan.zeros(), minus(from_last, a), minus(None, a)
+    parameters = plan.decay, plan.threshold
     absent = [rows(None, a)] * len(a)
     from_elsewhere = absent if from_a is None else _steps(from_a)
     filled = _steps(outputs)[1:] if learned[0] else absent
     follow = plan.fused_backward(*learned[1:], recurrent=True, outputs=learned[0]) if plan.fused else None
     steps = list(zip(x.unbind(0), *map(_steps, (x, a, from_y)), from_elsewhere, filled, strict=True))
-    for t, (x_t, x_row, a_row, y_row, from_a_row, output_row) in reversed(list(enumerate(steps))):
-        sums = decay_sums, threshold_sums
-        if follow is None or from_a is not None or t == len(a) - 1:
+    sums = decay_sums, threshold_sums
+    for x_t, x_row, a_row, y_row, from_a_row, output_row in reversed(steps):
+        if follow is None or from_a is not None or len(ahead):
             loops.backward(
                 plan.unit, plan.numbers, *parameters, a_row, y_row, more, from_a_row, ahead, after, x_row, output_row,
                 *sums, 0, plan.size,
@@ -114,18 +108,20 @@ def recurrent_backward(
                 *sums, 0, plan.size,
             )  # fmt: skip
         torch.mm(x_t, weight, out=received)
-        after, ahead = x_row[0], ahead[:0]
-    loops.start(
-        plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), after, row(s), row(y), decay_sums, threshold_sums,
-        0, plan.size,
-    )  # fmt: skip
+        after, ahead = x_row[0], nothing
+    loops.start(plan.unit, plan.decay, plan.threshold, row(s_0), row(y_0), after, row(s), row(y), *sums, 0, plan.size)
     y += received
     from_weight = torch.zeros_like(weight)
     if learned[0]:
         outputs[0] = y_0
         torch.mm(x.flatten(0, 1).t(), outputs[:-1].flatten(0, 1), out=from_weight)
-    sums = (plan.summed(decay_sums, decay), plan.summed(threshold_sums, threshold))
-    return x, from_weight, *sums, s, y
+    return x, from_weight, plan.summed(decay_sums, decay), plan.summed(threshold_sums, threshold), s, y
+
+
+recurrent = torch.library.custom_op("snubridge::recurrent", _forward, mutates_args=(), device_types="cpu")
+recurrent_backward = torch.library.custom_op(
+    "snubridge::recurrent_backward", _backward, mutates_args=(), device_types="cpu"
+)
 
 
 @recurrent.register_fake
@@ -149,7 +145,7 @@ recurrent.register_vmap(one_by_one(recurrent))
 recurrent_backward.register_vmap(one_by_one(recurrent_backward))
 
 
-_RecurrentBackward = function_of("recurrent_backward", keep_nothing, first_derivatives_alone)
+_RecurrentBackward = function_of(recurrent_backward, _backward, keep_nothing, first_derivatives_alone)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
@@ -170,4 +166,4 @@ def _differentiate(
 recurrent.register_autograd(_differentiate, setup_context=_keep)
 
 
-Recurrent = function_of("recurrent", _keep, _differentiate)
+Recurrent = function_of(recurrent, _forward, _keep, _differentiate)

@@ -16,7 +16,7 @@ from math import ceil
 import torch
 
 TILE = 4096  # neurons whose share of a few arrays fits the caches next to a core
-FUSED_TILE = 1024  # neurons whose parameters, and sums of their gradients, fit the innermost one
+FUSED_TILE = 512  # neurons whose parameters, and sums of their gradients, fit the innermost one
 WORTH_A_THREAD = 2**18  # neuron-steps: below, handing over costs more than it saves
 
 
