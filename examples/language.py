@@ -33,7 +33,7 @@ from snubridge import nn
 from snubridge.errors import BadInput, SnubridgeError
 
 UNITS, EMBEDDED, STREAMS, STEPS, POINTS = 256, 64, 16, 128, 12
-WARM_UP, CLIP, WEIGHT_DECAY = 20, 1.0, 0.01
+WARM_UP, CLIP = 20, 1.0
 SEARCHED = 1000  # the seed that settings are chosen with
 
 
@@ -43,9 +43,10 @@ class Settings:
 
     learning_rate: float
     window: int  # how many characters, the latest included, are the input of a step
+    weight_decay: float
 
 
-GRID = [Settings(rate, window) for rate, window in itertools.product((0.01, 0.02), (1, 4))]
+GRID = [Settings(*point) for point in itertools.product((0.01, 0.02), (1, 4), (0.01, 0.1))]
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,32 @@ class Text:
     test: Tensor
 
 
-class Spiking(torch.nn.Module):
-    """Two feed-forward layers of soft spiking neural units with learned decays; the second also passes on its input.
+class Gated(torch.nn.Module):
+    """Two layers of units side by side, one the gate of the other: tanh(s) * sigmoid(s' - threshold).
+
+    The values are integrators that leak and are never reset, the gates soft spiking neural units, which are. Every unit
+    has a decay of its own, which is learned.
+    """
+
+    def __init__(self, inputs: int, std: float, projection: str = "dense") -> None:
+        super().__init__()
+        options: dict[str, Any] = {"learn_decay": True, "projection": projection}
+        decays = torch.linspace(0.3, 0.99, UNITS)
+        made = {"h": sb.Tanh(), "threshold": 0.0, "reset": sb.Reset.NONE}, {"h": sb.Sigmoid(), "threshold": 0.5}
+        self.value, self.gate = (
+            nn.SNU(inputs, UNITS, decay=decays[torch.randperm(UNITS)], **options, **kind) for kind in made
+        )
+        for layer in (self.value, self.gate):
+            torch.nn.init.normal_(layer.weight, std=std)
+
+    def forward(self, x: Tensor, states: Any) -> tuple[Tensor, Any]:
+        """x (T, B, inputs) to y (T, B, UNITS) and the states after the last step."""
+        (value, first), (gate, second) = self.value(x, states[0]), self.gate(x, states[1])
+        return value * gate, tuple(nn.State(*(part.detach() for part in state)) for state in (first, second))
+
+
+class Soft(torch.nn.Module):
+    """Two gated layers of soft units, without weights from a layer to itself; the second also passes on its input.
 
     The input is one-hot, one character of the window beside the other: so few of it are 1 that the first layer adds
     up columns of its weights. All memory beyond the window is in the units' states.
@@ -68,21 +93,18 @@ class Spiking(torch.nn.Module):
     def __init__(self, symbols: int, settings: Settings) -> None:
         super().__init__()
         self.symbols = symbols
-        options: dict[str, Any] = {"h": sb.Sigmoid(), "threshold": 0.5, "learn_decay": True}
-        decays = torch.linspace(0.3, 0.99, UNITS)
         inputs = settings.window * (symbols + 1)  # and no character, before the start
-        self.first = nn.SNU(inputs, UNITS, decay=decays[torch.randperm(UNITS)], projection="events", **options)
-        self.second = nn.SNU(UNITS, UNITS, decay=decays[torch.randperm(UNITS)], **options)
-        torch.nn.init.normal_(self.first.weight, std=settings.window**-0.5)  # of a sum over the window: 1
+        self.first = Gated(inputs, settings.window**-0.5, "events")  # of a sum over the window: 1
+        self.second = Gated(UNITS, (3 * UNITS) ** -0.5)
         self.norms = torch.nn.ModuleList([torch.nn.LayerNorm(UNITS), torch.nn.LayerNorm(UNITS)])
 
     def forward(self, x: Tensor, states: Any) -> tuple[Tensor, Any]:
         """Windows x (T, B, window) of characters to y (T, B, UNITS) and the states after the last step."""
-        before = (None, None) if states is None else states
+        before = ((None, None), (None, None)) if states is None else states
         hot = torch.zeros(*x.shape, self.symbols + 1).scatter_(-1, x[..., None], 1.0)
         y, first = self.first(hot.flatten(2), before[0])
         z, second = self.second(self.norms[0](y), before[1])
-        return self.norms[1](y + z), tuple(nn.State(*(part.detach() for part in state)) for state in (first, second))
+        return self.norms[1](y + z), (first, second)
 
 
 class LSTM(torch.nn.Module):
@@ -103,8 +125,8 @@ class LSTM(torch.nn.Module):
 
 
 MODELS: dict[str, tuple[Callable[[int, Settings], torch.nn.Module], Settings]] = {
-    "ssnu": (Spiking, Settings(0.02, 4)),
-    "lstm": (LSTM, Settings(0.02, 1)),
+    "ssnu": (Soft, Settings(0.02, 4, 0.1)),
+    "lstm": (LSTM, Settings(0.02, 1, 0.1)),
 }
 
 
@@ -167,7 +189,7 @@ def train(
     clock, started = race.Clock(), time.perf_counter()
     torch.manual_seed(seed)
     network = Language(name, len(text.alphabet), settings)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     train_on = streams(text.train)
     loss(network, train_on[: STEPS + 1], None)[0].backward()  # kernels are compiled, or read, before the clock runs
     curve: race.Curve = []

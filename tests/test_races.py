@@ -106,7 +106,7 @@ def test_the_text_is_split_by_position(text):
 @pytest.mark.parametrize("window", [1, 4])
 def test_a_language_model_sees_the_past_only_and_all_of_it(name, window, text):
     torch.manual_seed(0)
-    network = language.Language(name, len(text.alphabet), language.Settings(0.01, window)).eval()
+    network = language.Language(name, len(text.alphabet), language.Settings(0.01, window, 0.1)).eval()
     x = text.train[:60].view(3, 20).t()
     with torch.no_grad():
         whole, _ = network(x)
