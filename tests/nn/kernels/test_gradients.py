@@ -10,6 +10,7 @@ import torch
 import snubridge as sb
 from snubridge import nn
 from snubridge.nn.kernels import State, run
+from snubridge.nn.kernels.cpu.codes import encoded, fusible
 from tests.nn.kernels.cases import RESETS, SOFT, STEPS, SURROGATES, G, drawn, dynamics, named, threads
 from tests.nn.kernels.reference import reference
 
@@ -21,8 +22,8 @@ OUTPUTS = ("y", "states", "last s", "last y")
 WAYS = (OUTPUTS, ("y", "last s"), ("y",))
 """Gradients from all states, from the last one, from none: the fused loops take no step back, all but one, all.
 
-The last two are compared with the states held, for the way back alone: a gradient that comes from y alone hangs on the
-slopes at the float32 states, and those are off by up to 2e-6 of it on either kernel.
+In stages, the last two are compared with the states held, for the way back alone: a gradient that comes from y alone
+hangs on the slopes at the float32 states, and those are off by up to 2e-6 of it on either kernel.
 """
 
 
@@ -85,7 +86,7 @@ def test_every_unit(reset, g, detach_reset):
     for seed, (h, surrogate) in enumerate([*HS, *((h, SURROGATES[0]) for h in SOFT)]):
         unit = dynamics(reset, g, h, surrogate, detach_reset)
         for dtype, outputs in itertools.product(EXACT, WAYS):
-            hold = outputs is not OUTPUTS
+            hold = outputs is not OUTPUTS and not fusible(encoded(unit)[0])
             gradients = compare(unit, 10, 3, (5,), dtype, seed=seed, outputs=outputs, hold=hold)
             assert bool(gradients["drive"].any())
             assert bool(gradients["threshold"].any())
@@ -97,7 +98,7 @@ def test_every_recurrent_unit(reset, g, detach_reset):
     for seed, (h, surrogate) in enumerate([HS[0], HS[4], (SOFT[0], SURROGATES[0]), (SOFT[1], SURROGATES[0])]):
         unit = dynamics(reset, g, h, surrogate, detach_reset)
         for dtype, outputs in itertools.product(EXACT, WAYS):
-            hold = outputs is not OUTPUTS
+            hold = outputs is not OUTPUTS and not fusible(encoded(unit)[0])
             compare(unit, 10, 3, (5,), dtype, recurrent=True, seed=seed, outputs=outputs, hold=hold)
 
 
@@ -136,6 +137,28 @@ def test_shapes(shape, reset):
     steps, samples, size = shape
     compare(dynamics(reset, sb.LeakyReLU(0.3)), steps, samples, size, outputs=OUTPUTS[:3])
     compare(dynamics(reset, sb.ReLU()), steps, samples, size, outputs=("y",))
+
+
+@pytest.mark.parametrize("g", G[:2], ids=str)
+def test_many_samples(g):
+    """Whose gradients of decay and threshold are sums of as many terms, here of one sign."""
+    unit = dynamics(g=g)
+    compare(unit, 2, 4096, (512,), hold=True, outputs=("y",), learned=("decay", "threshold"))
+    compare(unit, 3, 4097, (63,), hold=True, outputs=("y", "last s"), learned=("decay", "threshold", "drive"))
+
+
+@pytest.mark.parametrize("g", [sb.Identity(), sb.ReLU(), sb.LeakyReLU(0.5)], ids=str)
+@pytest.mark.parametrize("reset", [sb.Reset.TO_ZERO, sb.Reset.SUBTRACT])
+def test_what_is_not_a_number_reaches_the_gradient(reset, g):
+    """As on the eager kernel, where the derivative of a ReLU does not hide it."""
+    found = []
+    for kernel in ("eager", "cpu"):
+        unit = nn.Unit(3, reset=reset, g=g, kernel=kernel)
+        x = torch.tensor([[[0.5, torch.nan, 0.2]]] * 4).requires_grad_()
+        unit(x)[0].sum().backward()
+        found.append(x.grad.isnan())
+    assert torch.equal(*found)
+    assert found[0].any()
 
 
 @pytest.mark.parametrize("reset", [sb.Reset.LATERAL, sb.Reset.TO_ZERO])
