@@ -132,7 +132,7 @@ class LSTM(torch.nn.Module):
 
 MODELS: dict[str, tuple[Callable[[int, Settings], torch.nn.Module], Settings]] = {
     "ssnu": (Soft, Settings(0.02, 4, 0.1)),
-    "lstm": (LSTM, Settings(0.02, 1, 0.1)),
+    "lstm": (LSTM, Settings(0.02, 4, 0.1)),
 }
 
 

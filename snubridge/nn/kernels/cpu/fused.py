@@ -64,7 +64,7 @@ def forward(g: int, recurrent: bool = False) -> Callable[..., None]:
     def steps(
         before: Any, x: Any, more: Any, decay: Any, threshold: Any, a: Any, y: Any, last: Any, lo: int, hi: int
     ) -> None:
-        _ = sources
+        _ = sources  # enclosed: see ``version``
         tile = len(decay)
         past = before
         for t in range(len(x)):
@@ -104,7 +104,7 @@ def backward(
         numbers: Any, decay: Any, threshold: Any, a: Any, received: Any, more: Any, after: Any, x: Any, y: Any,
         decay_sum: Any, threshold_sum: Any, lo: int, hi: int,
     ) -> None:  # fmt: skip
-        _ = sources
+        _ = sources  # enclosed: see ``version``
         _, rate, scale = numbers
         tile = len(decay)
         decay_part, threshold_part = np.zeros_like(decay), np.zeros_like(decay)

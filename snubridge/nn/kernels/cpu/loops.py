@@ -6,7 +6,7 @@ in the cache. A call works on the tiles from ``lo`` to ``hi``; calls for disjoin
 operations is that of ``snubridge/reference/interpreter.py``; no fast-math, so nothing is fused or reordered.
 
 Each stage is a short loop over few arrays, which is what LLVM turns into vector code (it gives up where too many arrays
-might overlap), and one compilation serves every reset, g, h and surrogate.
+might overlap), and one compilation serves every reset, g, h and surrogate. The most frequent unit has ``fused``.
 
 All compiled code that calls each other stands in this one file: numba keeps what it compiled on disk, and looks only at
 the file of the function itself to see whether it has changed.
