@@ -17,7 +17,7 @@ from torch import Tensor
 from snubridge.errors import Unsupported
 
 TENSORS = (Tensor, torch.nn.Parameter)
-PLAIN = torch._C._dispatch_keys(torch.empty(0)).raw_repr()
+PLAIN = torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr()
 """What a tensor with values in memory on the CPU is to torch: not batched, sparse, negated, zero or of inference."""
 SIGNATURE = inspect.Signature([inspect.Parameter("given", inspect.Parameter.VAR_POSITIONAL)])
 
