@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import snubridge_brian2.engine as brian2_engine
@@ -23,11 +25,24 @@ from snubridge.bridge import (
     too_large,
     upper_limit,
 )
-from snubridge.errors import Unsupported
+from snubridge.errors import BadInput, MissingEngine, Unsupported, shown
 from snubridge.ir import FixedPoint, Graph, Reset, Unit
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
-from snubridge.ir.numbers import NUMBERS
-from snubridge_brian2.engine import OVER_TIME, RESET, THRESHOLD, G, H
+from snubridge.ir.numbers import NUMBERS, Array
+from snubridge_brian2.engine import BATCHES
+from snubridge_brian2.engine.compilation import TARGETS, missing_compiler
+from snubridge_brian2.engine.equations import OVER_TIME, RESET, THRESHOLD, G, H
+
+
+class Brian2Program(ScriptProgram):
+    """A program that keeps its C++ project, if it has one, from run to run."""
+
+    @cached_property
+    def _simulation(self) -> brian2_engine.Simulation:
+        return brian2_engine.Simulation(*self._planned, **self.options)
+
+    def _recorded(self, inputs: Mapping[str, Array], record: Sequence[str]) -> dict[str, Array]:
+        return self._simulation.run(inputs, record)
 
 
 class Brian2Adapter:
@@ -45,8 +60,28 @@ class Brian2Adapter:
         numbers=(*NUMBERS.values(), FixedPoint),
     )
 
-    def lower(self, graph: Graph, *, dt: float = 1e-3, max_synapses: int = MAX_SYNAPSES) -> ScriptProgram:
-        """The network with steps of ``dt`` seconds, which change no spike.
+    def lower(
+        self,
+        graph: Graph,
+        *,
+        dt: float = 1e-3,
+        target: str = "numpy",
+        threads: int = 1,
+        batch: str = "auto",
+        directory: str | None = None,
+        max_synapses: int = MAX_SYNAPSES,
+    ) -> ScriptProgram:
+        """The network with steps of ``dt`` seconds, which change no spike; nor does any other option.
+
+        ``target``: "numpy" needs no compiler; "cython" compiles each kind of equations once for all networks, into
+        a cache of its own; "cpp_standalone" makes a C++ project, with OpenMP if ``threads`` is above 1, in
+        ``directory`` or a temporary one. It is compiled at the first run, for its number of steps T and samples B;
+        later runs of up to T steps need no compiler, in portions of B samples, each as long as one of T steps.
+        A longer run, or one that records something else, is compiled anew.
+
+        ``batch``: "side_by_side" puts the samples as blocks into every group, which takes memory for the weights of
+        each; "concatenated" runs them one after the other, with silence between them until all that is delayed has
+        arrived; "auto" takes the first up to ten million synapses of all samples together.
 
         ``native`` is the network of one sample with silent inputs; ``native.object_names`` maps
         the names of nodes to those of their groups, since Brian2 wants identifiers. A convolution or a pool
@@ -54,6 +89,14 @@ class Brian2Adapter:
         more than ``max_synapses`` of them in one node are refused.
         """
         dt = time_step(self.name, dt)
+        for option, value, known in (("target", target, TARGETS), ("batch", batch, BATCHES)):
+            if not isinstance(value, str) or value not in known:
+                raise BadInput(f"{self.name}: {option}={shown(value)}; give one of {', '.join(known)}")
+        upper_limit(self.name, "threads", threads)
+        if target != "cpp_standalone" and (threads != 1 or directory is not None):
+            raise BadInput(f"{self.name}: threads and directory are options of target cpp_standalone, not of {target}")
+        if directory is not None and not isinstance(directory, str | os.PathLike):
+            raise BadInput(f"{self.name}: directory={shown(directory)}; needed the path of a folder")
         limit = upper_limit(self.name, "max_synapses", max_synapses)
         reasons = [
             *too_large(graph, limit, lines_of_spikes=False),
@@ -63,8 +106,16 @@ class Brian2Adapter:
             reasons.append("Brian2 is in standalone mode; brian2.set_device('runtime') goes back")
         if reasons:
             raise Unsupported(self.name, reasons)
-        # numpy flushes no subnormal; measured on 2.3.5, its tanh is off by at most 1.6 u of its value
-        return ScriptProgram(graph, brian2_engine, ErrorModel("float64"), "brian2", {"dt": dt})
+        missing = missing_compiler(target)
+        if missing is not None:
+            raise MissingEngine(f"{self.name}: {missing}")
+        options: dict[str, Any] = {"dt": dt}
+        given = {"target": (target, "numpy"), "threads": (threads, 1), "batch": (batch, "auto")}
+        options |= {option: value for option, (value, default) in given.items() if value != default}
+        if directory is not None:
+            options["directory"] = str(directory)
+        # no target flushes a subnormal; measured, tanh is off by at most 1.6 u of its value on numpy 2.3.5
+        return Brian2Program(graph, brian2_engine, ErrorModel("float64"), "brian2", options)
 
     def read(self, source: Any, *, max_synapses: int | None = None) -> Graph:
         """The graph of an exported script (its path), or of a ``native`` network that was not run or changed."""

@@ -53,8 +53,13 @@ def _named(value: Any) -> Any:
         if isinstance(value.pyfunc, np.ufunc):  # compiled: it has a name, and is numpy's own or something else
             return value.pyfunc is getattr(np, value.pyfunc.__name__, None), value.pyfunc.__name__
         code, cells = value.pyfunc.__code__, value.pyfunc.__closure__ or ()
-        return code, [cell.cell_contents for cell in cells]
+        return code, [_plain(cell.cell_contents) for cell in cells]
     return value
+
+
+def _plain(value: Any) -> Any:
+    """What can be compared with ==, of a value that a function keeps."""
+    return (value.dtype.str, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 
 def _described(thing: Any) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ A pair is replaced as one: while the new script is not yet there, the old one fi
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import io
@@ -73,11 +74,25 @@ def compose(
     digest = hashlib.sha256(stored.getvalue()).hexdigest()
     given = "".join(f", {key}={value!r}" for key, value in options.items())
     run = f"lambda plan, arrays, inputs: run(plan, arrays, inputs{given})"
-    parts = [inspect.getsource(module), inspect.getsource(script_main)]
+    parts = [*_sources(module, {}), inspect.getsource(script_main)]
     source = (
         "\n\n".join(part.strip() for part in parts) + f'\n\n\nif __name__ == "__main__":\n    main({run}, "{digest}")\n'
     )
     return Pair(source.encode(), stored.getvalue())
+
+
+def _sources(module: Any, taken: dict[str, None]) -> list[str]:
+    """The source of an engine module, after those of its own package that it imports from; without these imports."""
+    source = inspect.getsource(module)
+    package = module.__name__.partition(".")[0]
+    lines, found = source.splitlines(), []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == package:
+            lines[node.lineno - 1 : node.end_lineno] = [""] * len(lines[node.lineno - 1 : node.end_lineno])
+            if node.module not in taken:
+                taken[node.module] = None
+                found += _sources(sys.modules[node.module], taken)
+    return [*found, re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines))]
 
 
 def write(pair: Pair, path: StrPath) -> None:

@@ -90,10 +90,10 @@ class ScriptProgram:
         """Run on the engine; see ``snubridge.simulate`` for the arguments."""
         run = prepare(self.graph, inputs, lengths, record)
         flat = {name: a.reshape(run.steps, run.samples, -1).astype(np.float64) for name, a in run.inputs.items()}
-        plan, arrays = self._planned
+        plan = self._planned[0]
         try:
             with np.errstate(under="ignore", over="raise", invalid="raise"):
-                recorded = self.module.run(plan, arrays, flat, run.record, **self.options)
+                recorded = self._recorded(flat, run.record)
         except Exception as error:
             if not script_main.overflowed(error):  # type: ignore[no-untyped-call]  # see its head
                 raise
@@ -104,6 +104,11 @@ class ScriptProgram:
             group, _, name = key.partition("/")
             groups[group][name] = values
         return Trace.of_run(self.graph, run, **groups)
+
+    def _recorded(self, inputs: Mapping[str, Array], record: Sequence[str]) -> dict[str, Array]:
+        """What the engine recorded, (T, B, size) each; a program may keep what it compiles from run to run."""
+        recorded: dict[str, Array] = self.module.run(*self._planned, inputs, record, **self.options)
+        return recorded
 
     def save(self, path: StrPath) -> None:
         """Write ``NAME.py`` and its parameters ``NAME.npz`` beside it: ``python NAME.py inputs.npy trace.npz``."""

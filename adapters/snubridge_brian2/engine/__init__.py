@@ -1,0 +1,187 @@
+"""Networks of Spiking Neural Units in Brian2: built from a plan and its arrays, and run."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from snubridge_brian2.engine.circuit import Circuit, Layout
+from snubridge_brian2.engine.compilation import missing_compiler
+from snubridge_brian2.engine.equations import Array, Plan
+from snubridge_brian2.engine.project import Project
+
+BATCHES = ("auto", "side_by_side", "concatenated")
+SIDE_BY_SIDE = 10_000_000
+"""Synapses of all samples together up to which "auto" puts the samples side by side: some 250 MB."""
+
+
+def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3, target: str = "numpy", **options: Any) -> Any:
+    """The ``brian2.Network`` of one sample, its inputs silent; dt in seconds.
+
+    ``network.object_names`` maps the names of nodes to those of their groups, ``network.monitors`` the keys of
+    a trace ("spikes/<unit>", "states/<unit>", "outputs/<output>") to the monitors. Feed x (T, size) to an input by
+    ``network[...].namespace["stream"] = TimedArray(x, dt=dt*second)`` before the run: x as it is (a network of
+    float32 parameters expects float32 values, one in fixed point multiples of the input's step within its range),
+    whose last row holds on if the run is longer. The dynamics are in the groups' ``<name>_update``
+    (``run_regularly``). Add your own objects with ``network.add``. What runs as a C++ project cannot be added to:
+    with target cpp_standalone this is the network on numpy.
+    """
+    silence = {entry["name"]: np.zeros((1, 1, int(np.prod(entry["shape"])))) for entry in plan["inputs"]}
+    on = "numpy" if target == "cpp_standalone" else target
+    circuit = Circuit(plan, arrays, silence, ("spikes", "states"), Layout(1, 1, 1, 1), dt, on)
+    circuit.network.monitors = circuit.monitors
+    circuit.network.run(0 * circuit.dt, namespace={})  # else Brian2 complains of each object if none is ever run
+    return circuit.network
+
+
+def run(
+    plan: Plan,
+    arrays: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    record: Sequence[str] = ("spikes",),
+    **options: Any,
+) -> dict[str, Array]:
+    """What the monitors recorded of inputs (T, B, size), (T, B, size) each; see ``Simulation`` for the options."""
+    return Simulation(plan, arrays, **options).run(inputs, record)
+
+
+class Simulation:
+    """Runs of one plan.
+
+    ``dt``         seconds of a step
+    ``target``     "numpy", "cython" or "cpp_standalone"; the last is compiled once, for the steps and samples of the
+                   first run, and then runs up to as many steps of any number of samples; for more it is compiled anew
+    ``threads``    of a C++ project
+    ``batch``      "side_by_side": the samples as blocks of every group, weights for each; "concatenated": one after
+                   the other in time; "auto": the first up to ``SIDE_BY_SIDE`` synapses
+    ``directory``  where the C++ project goes; a temporary one if None
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        arrays: Mapping[str, Array],
+        *,
+        dt: float = 1e-3,
+        target: str = "numpy",
+        threads: int = 1,
+        batch: str = "auto",
+        directory: str | None = None,
+    ) -> None:
+        missing = missing_compiler(target)
+        if missing is not None:
+            raise RuntimeError(missing)
+        self.plan, self.arrays, self.dt, self.target, self.batch = plan, arrays, dt, target, batch
+        self.threads, self.directory = threads, directory
+        self.project: Project | None = None
+
+    def layout(self, steps: int, samples: int) -> Layout:
+        """How many samples are side by side and how many follow one another, each after silence for all delays."""
+        batch = self.batch
+        if batch == "auto":
+            sizes = {stop["name"]: stop["size"] for stop in self.plan["stops"]}
+            synapses = sum(couplings(path["weight"], self.arrays, sizes[path["source"]]) for path in self.plan["paths"])
+            batch = "side_by_side" if synapses * samples <= SIDE_BY_SIDE else "concatenated"
+        if batch == "side_by_side" or samples == 1:
+            return Layout(samples, 1, steps, steps)
+        delays = [path["delay"] for path in self.plan["paths"] if path["delay"] < steps]
+        return Layout(1, samples, steps, steps + max(delays, default=0))
+
+    def run(self, inputs: Mapping[str, Array], record: Sequence[str] = ("spikes",)) -> dict[str, Array]:
+        """What the monitors recorded, (T, B, size) each."""
+        steps, samples = next(iter(inputs.values())).shape[:2]
+        if self.target == "cpp_standalone":
+            return self.run_project(inputs, tuple(record), steps, samples)
+        layout = self.layout(steps, samples)
+        circuit = Circuit(self.plan, self.arrays, in_time(inputs, layout), record, layout, self.dt, self.target)
+        report = progress if sys.stderr.isatty() else None
+        circuit.network.run(layout.total * circuit.dt, report=report, namespace={})
+        recorded = {key: values_of(monitor, layout.total, self.dt) for key, monitor in circuit.monitors.items()}
+        return {key: by_sample(values, layout) for key, values in recorded.items()}
+
+    def run_project(
+        self, inputs: Mapping[str, Array], record: tuple[str, ...], steps: int, samples: int
+    ) -> dict[str, Array]:
+        """The same on a C++ project: the samples in portions of as many as it was compiled for."""
+        project = self.project
+        if project is None or project.layout.steps < steps or project.record != record:
+            layout = self.layout(steps, samples)
+            given = in_time(inputs, layout)
+            self.project = project = Project(
+                self.plan, self.arrays, given, record, layout, self.dt, self.threads, self.directory
+            )
+        layout = project.layout
+        portion = layout.side_by_side * layout.in_turn
+        parts = []
+        for start in range(0, samples, portion):
+            streams = in_time(padded(inputs, slice(start, start + portion), layout.steps, portion), layout)
+            parts.append({key: by_sample(values, layout) for key, values in project.run(streams).items()})
+        return {key: np.concatenate([part[key] for part in parts], axis=1)[:steps, :samples] for key in parts[0]}
+
+
+def couplings(weight: str | None, arrays: Mapping[str, Array], source: int) -> int:
+    """How many synapses a path takes for one sample, of a matrix at most."""
+    if weight is None:
+        return source
+    return int(arrays[weight].size if weight in arrays else arrays[f"{weight}/values"].size)
+
+
+def padded(inputs: Mapping[str, Array], samples: slice, steps: int, portion: int) -> dict[str, Array]:
+    """Some samples of inputs (T, B, size), with zeros up to ``steps`` and ``portion``."""
+    cut = {name: array[:, samples] for name, array in inputs.items()}
+    return {
+        name: np.pad(array, ((0, steps - array.shape[0]), (0, portion - array.shape[1]), (0, 0)))
+        for name, array in cut.items()
+    }
+
+
+def in_time(inputs: Mapping[str, Array], layout: Layout) -> dict[str, Array]:
+    """Inputs (T, B, size) as the network receives them, (total steps, values)."""
+    if not layout.paced:
+        return {name: array.reshape(len(array), -1) for name, array in inputs.items()}
+    streams = {}
+    for name, array in inputs.items():
+        silent = np.zeros((layout.in_turn, layout.period, array.shape[2]))
+        silent[:, : layout.steps] = array.swapaxes(0, 1)
+        streams[name] = silent.reshape(-1, array.shape[2])[: layout.total]
+    return streams
+
+
+def by_sample(values: Array, layout: Layout) -> Array:
+    """What was recorded, (total steps, values), as (T, B, size)."""
+    if not layout.paced:
+        return values.reshape(layout.steps, layout.side_by_side, -1)
+    whole = np.zeros((layout.period * layout.in_turn, values.shape[1]))
+    whole[: layout.total] = values
+    return whole.reshape(layout.in_turn, layout.period, -1)[:, : layout.steps].swapaxes(0, 1)
+
+
+def values_of(monitor: Any, steps: int, dt: float) -> Array:
+    """(steps, values) of a monitor of spikes or of a variable."""
+    from brian2 import SpikeMonitor
+
+    if isinstance(monitor, SpikeMonitor):
+        spikes = np.zeros((steps, len(monitor.source)))
+        spikes[np.rint(monitor.t_[:] / dt).astype(int), monitor.i[:]] = 1
+        return spikes
+    (variable,) = monitor.record_variables
+    values: Array = getattr(monitor, variable).T
+    return values
+
+
+def progress(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
+    """One line on a terminal, every ten seconds of a long run."""
+    if completed == 1 and float(elapsed) >= 10:
+        print(f"\rbrian2: done in {float(elapsed):.0f} s      ", file=sys.stderr)
+    elif completed > 0:
+        left = float(elapsed) / completed - float(elapsed)
+        print(f"\rbrian2: {completed:.0%}, about {left:.0f} s left", end="", file=sys.stderr, flush=True)
+
+
+def is_runtime() -> bool:
+    """Whether Brian2 runs networks at once; in standalone mode it would only write code for later."""
+    import brian2
+    from brian2.devices.device import RuntimeDevice
+
+    return isinstance(brian2.get_device(), RuntimeDevice)

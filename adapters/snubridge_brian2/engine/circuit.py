@@ -1,0 +1,270 @@
+"""The ``brian2.Network`` of a plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from snubridge_brian2.engine.compilation import strict_cython
+from snubridge_brian2.engine.equations import CARRIED, OVER_TIME, Array, Names, Plan, equations, is_graded
+from snubridge_brian2.engine.functions import largest, product, rounding
+from snubridge_brian2.engine.stream import stream_of
+
+DENSE = 1 / 16
+"""From this share of weights that are not zero on, a matrix product takes less time than an event for each weight."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the samples of a run are: ``side_by_side`` in every group, and ``in_turn`` in time.
+
+    In turn each has ``steps`` steps, and the next begins ``period`` steps after it.
+    """
+
+    side_by_side: int
+    in_turn: int
+    steps: int
+    period: int
+
+    @property
+    def paced(self) -> bool:
+        """Whether samples follow one another in time."""
+        return self.in_turn > 1
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.period * (self.in_turn - 1) + self.steps
+
+
+class Circuit:
+    """The ``network`` of a plan for inputs (T, B, size), and its ``monitors`` by the keys of a trace."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        arrays: Mapping[str, Array],
+        inputs: Mapping[str, Array],
+        record: Sequence[str],
+        layout: Layout,
+        dt: float,
+        target: str,
+    ) -> None:
+        import brian2
+        from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+
+        self.plan, self.arrays, self.inputs, self.layout, self.target = plan, arrays, inputs, layout, target
+        self.stops = {stop["name"]: stop for stop in plan["stops"]}
+        self.samples = layout.side_by_side
+        self.dt = dt * brian2.second
+        self.names = Names()
+        self.network = brian2.Network(name=self.names.take("network"))
+        self.network.object_names = {name: self.names.take(name) for name in self.stops}
+        # Schedule, clock, target and precision are given: as preferences of the user they might change a spike.
+        self.network.schedule = ["start", "groups", "thresholds", "synapses", "resets", "end"]
+        self.whole = {} if target == "cpp_standalone" else {"codeobj_class": NumpyCodeObject}
+        self.codegen = {"codeobj_class": strict_cython()} if target == "cython" else self.whole
+        self.clocked = {**self.codegen, "clock": brian2.Clock(self.dt, name=self.names.take("clock"))}
+        self.streams: dict[str, Any] = {}
+        self.lines: dict[str, Any] = {}
+        self.monitors: dict[str, Any] = {}
+        self.order = {name: 3 * k for k, name in enumerate(self.stops, 1)}
+        self.groups = {
+            name: self.group(stop, self.network.object_names[name], self.order[name])
+            for name, stop in self.stops.items()
+        }
+        for path in plan["paths"]:
+            if path["delay"] < layout.steps or not layout.paced:  # else nothing arrives before the sample ends
+                self.path(**path)
+        for name, stop in self.stops.items():
+            if stop.get("reset") == "lateral":
+                self.lateral(name)
+            self.watch(name, stop, record)
+
+    def group(self, stop: Mapping[str, Any], label: str, order: int) -> Any:
+        """The neurons of a stop, a block of them for each sample."""
+        from brian2 import NeuronGroup
+
+        name, onsets = stop["name"], self.onsets(stop["name"])
+        values = {f"bias_{onset}": bias for onset, bias in onsets.items()}
+        namespace: dict[str, Any] = {}
+        if stop["kind"] == "input":
+            stream = self.inputs[name].reshape(len(self.inputs[name]), -1)
+            self.streams[name] = namespace["stream"] = stream_of(stream, self.dt, f"{label}_stream", self.target)
+        if stop.get("divisor", 1) != 1:
+            values["divisor"] = np.full(stop["size"], stop["divisor"])
+        if stop.get("over_time") is not None:
+            start = 0.0 if self.layout.paced else OVER_TIME[stop["over_time"]][1]
+            values["r"] = np.full(stop["size"], start)
+        if stop["kind"] == "unit":
+            values |= {field: self.arrays[f"{field}/{name}"] for field in ("decay", "threshold")}
+            values["s"] = self.arrays[f"initial_state/{name}"]
+            values["c"] = values["decay"] * values["s"]
+            if self.layout.paced:
+                values["c_start"] = values["c"]
+            namespace |= {key: value for key, value in stop["g"].items() if key != "kind"}
+            if "grid" in stop:
+                grid = stop["grid"]
+                steps = 2.0 ** grid["fraction_bits"]
+                namespace |= {"steps": steps, "step": 1 / steps, "low": grid["low"], "high": grid["high"], **rounding()}
+        model, update, threshold, reset = equations(stop, list(onsets), self.layout.paced)
+        group = NeuronGroup(
+            self.samples * stop["size"],
+            model,
+            threshold=threshold,
+            reset=reset,
+            order=order,
+            namespace=namespace,
+            name=label,
+            dtype=np.float64,
+            **self.clocked,
+        )
+        group.run_regularly(update, when="thresholds", order=order - 1, name=f"{label}_update", **self.codegen)
+        for variable, value in values.items():
+            setattr(group, variable, np.tile(value, self.samples))
+        if "sample_period" in group.variables:
+            group.sample_period, group.sample_steps = self.layout.period, self.layout.steps
+        self.network.add(group)
+        return group
+
+    def onsets(self, name: str) -> dict[int, Array]:
+        """The constant drive of a stop by the step from which on it is received."""
+        drives: dict[int, Array] = {}
+        for bias in self.plan["biases"]:
+            if bias["target"] == name:
+                drives[bias["delay"]] = drives.get(bias["delay"], 0.0) + self.arrays[bias["bias"]]
+        return drives
+
+    def path(self, source: str, target: str, delay: int, weight: str | None) -> None:
+        """The synapses of a path, for each sample from its block to its block."""
+        size = self.stops[source]["size"]
+        graded = is_graded(self.stops[source])
+        group, first, options = self.groups[source], 0, {}
+        if graded and delay > 1:
+            group, first = self.line(source), (delay - 2) * self.samples * size
+        elif delay > 1:
+            options["delay"] = (delay - 1) * self.dt
+        label = f"{'rec' if delay else 'ff'}_{self.groups[source].name}_{self.groups[target].name}"
+        matrix = self.arrays.get(weight) if weight is not None else None
+        if matrix is not None and self.is_dense(source, matrix):
+            self.multiply(self.names.take(label), group, first, target, delay, matrix)
+            return
+        pre = post = np.arange(size, dtype=np.int32)
+        weights = None
+        if matrix is not None:
+            pre, post = (index.astype(np.int32) for index in np.nonzero(matrix.T))
+            weights = matrix[post, pre]
+        elif weight is not None:
+            pre, post, weights = (self.arrays[f"{weight}/{part}"] for part in ("sources", "targets", "values"))
+        factors = [*(["w"] if weights is not None else []), *(["y_pre"] if graded else [])]
+        synapses = self.synapses(
+            self.names.take(label),
+            group,
+            self.groups[target],
+            f"u_post += {'*'.join(factors) or 1}",
+            first + self.blocks(pre, size),
+            self.blocks(post, self.stops[target]["size"]),
+            weights,
+            **options,
+        )
+        if not delay:
+            synapses.pre.when, synapses.pre.order = "thresholds", self.order[target] - 2
+
+    def is_dense(self, source: str, matrix: Array) -> bool:
+        """Whether a matrix is multiplied as a whole: mostly not zero, as are the values that it meets."""
+        stop = self.stops[source]
+        graded = is_graded(stop) and stop["kind"] != "input"
+        return graded and bool(np.count_nonzero(matrix) >= DENSE * matrix.size)
+
+    def multiply(self, label: str, group: Any, first: int, target: str, delay: int, matrix: Array) -> None:
+        """What synapses of all weights of ``matrix`` would do to u, as one product."""
+        reached = self.groups[target]
+        when, order = ("synapses", -1) if delay else ("thresholds", self.order[target] - 2)
+        reached.namespace[f"{label}_drive"] = product(f"{label}_drive", matrix, group, first)
+        reached.run_regularly(f"u += {label}_drive(i)", when=when, order=order, name=label, **self.whole)
+
+    def line(self, source: str) -> Any:
+        """The group that holds what a graded source put out 1, 2, ... steps ago, in this order."""
+        if source not in self.lines:
+            group = self.groups[source]
+            delays = [path["delay"] for path in self.plan["paths"] if path["source"] == source]
+            longest = max(delay for delay in delays if delay < self.layout.steps or not self.layout.paced) - 1
+            label = self.names.take(f"line_{group.name}")
+            stop = {"name": None, "kind": "relay", "divisor": 1, "size": longest * self.stops[source]["size"]}
+            self.lines[source] = line = self.group(stop, label, 0)
+            now, past = np.arange(len(group)), np.arange(len(line) - len(group))
+            for part, start, pre in (("now", group, now), ("past", line, past)):
+                post = past + len(group) if start is line else now
+                self.synapses(self.names.take(f"{label}_{part}"), start, line, "u_post += y_pre", pre, post)
+        return self.lines[source]
+
+    def lateral(self, unit: str) -> None:
+        """Every spike of a unit takes the carried state from every neuron of its sample."""
+        size = self.stops[unit]["size"]
+        group = self.groups[unit]
+        if is_graded(self.stops[unit]):
+            group.namespace["largest"] = largest(f"{group.name}_largest", group, size)
+            options = {"when": "resets", "order": self.order[unit], "name": f"{group.name}_lateral"}
+            group.run_regularly(CARRIED["lateral"], **options, **self.whole)
+            return
+        pre, post = (self.blocks(indices, size) for indices in np.divmod(np.arange(size**2), size))
+        label = self.names.take(f"lateral_{group.name}")
+        self.synapses(label, group, group, "c_post = 0", pre, post).pre.when = "resets"
+
+    def blocks(self, neurons: Array, size: int) -> Array:
+        """The indices of these neurons, out of ``size`` for each sample, in every sample."""
+        starts = np.arange(self.samples, dtype=np.int32)[:, np.newaxis] * np.int32(size)
+        indices: Array = (starts + neurons.astype(np.int32)).ravel()
+        return indices
+
+    def synapses(
+        self,
+        label: str,
+        source: Any,
+        target: Any,
+        on_pre: str,
+        pre: Array,
+        post: Array,
+        weights: Array | None = None,
+        **options: Any,
+    ) -> Any:
+        """Synapses from neurons ``pre`` to neurons ``post``, of the same weights in every sample."""
+        from brian2 import Synapses
+
+        synapses = Synapses(
+            source,
+            target,
+            "" if weights is None else "w : 1",
+            on_pre=on_pre,
+            namespace={},
+            name=label,
+            dtype=np.float64,
+            **options,
+            **self.clocked,
+        )
+        if len(pre):
+            synapses.connect(i=pre, j=post)
+            if weights is not None:
+                synapses.w = np.tile(weights, self.samples)
+        else:
+            synapses.active = False
+        self.network.add(synapses)
+        return synapses
+
+    def watch(self, name: str, stop: Mapping[str, Any], record: Sequence[str]) -> None:
+        """The monitors of a stop. At the end of a step s is still s_t, since resets change c."""
+        from brian2 import SpikeMonitor, StateMonitor
+
+        group = self.groups[name]
+        variables = {"outputs": "y" if stop["over_time"] is None else "r"} if stop["kind"] == "output" else {}
+        if stop["kind"] == "unit":
+            variables = {key: variable for key, variable in (("spikes", "y"), ("states", "s")) if key in record}
+        for key, variable in variables.items():
+            label = self.names.take(f"{'spikes' if key == 'spikes' else 'state'}_{group.name}")
+            if key == "spikes" and not is_graded(stop):
+                monitor = SpikeMonitor(group, name=label, **self.codegen)
+            else:
+                monitor = StateMonitor(group, variable, record=True, when="end", name=label, **self.clocked)
+            self.monitors[f"{key}/{name}"] = monitor
+            self.network.add(monitor)

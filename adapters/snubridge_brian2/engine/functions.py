@@ -1,0 +1,114 @@
+"""Functions that the equations call: rounding, the largest y of a sample, the product of a matrix with values y.
+
+The last two see whole groups. In a C++ project they read the group's array where it lies; on the other targets
+the statement that calls them is numpy's.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from snubridge_brian2.engine.equations import Array
+
+PRODUCT_CPP = """
+static inline double %NAME%(const int i) {
+    const int row = i % %ROWS%, sample = i / %ROWS%;
+    const double *w = _namespace%NAME%_weights + (size_t)row * %COLUMNS%;
+    const double *y = brian::%Y% + (size_t)sample * %COLUMNS% + %FIRST%;
+    double sums[8] = {0, 0, 0, 0, 0, 0, 0, 0}, rest = 0;
+    int j = 0;
+    for (; j + 8 <= %COLUMNS%; j += 8)
+        for (int k = 0; k < 8; k++)
+            sums[k] += w[j + k] * y[j + k];
+    for (; j < %COLUMNS%; j++)
+        rest += w[j] * y[j];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]) + ((sums[4] + sums[5]) + (sums[6] + sums[7])) + rest;
+}
+"""
+LARGEST_CPP = """
+static inline double %NAME%(const double own, const int i) {
+    static thread_local double largest = 0;
+    static thread_local int last = -2;
+    if (i % %SIZE% == 0 || i != last + 1) {
+        const double *y = brian::%Y% + (size_t)(i / %SIZE%) * %SIZE%;
+        largest = y[0];
+        for (int k = 1; k < %SIZE%; k++)
+            if (y[k] > largest)
+                largest = y[k];
+    }
+    last = i;
+    return largest;
+}
+"""
+
+
+def rounding() -> dict[str, Any]:
+    """The functions of ``ROUNDED``."""
+    from brian2 import Function
+
+    functions = {}
+    for name, function in (("rounded_down", np.floor), ("rounded_to_zero", np.trunc)):
+        functions[name] = Function(function, arg_units=[1], return_unit=1)
+        c_name = {"rounded_down": "floor", "rounded_to_zero": "trunc"}[name]
+        declared = f'cdef extern from "math.h":\n    double {c_name}(double)'
+        functions[name].implementations.add_implementation("cython", declared, name=c_name)
+        functions[name].implementations.add_implementation("cpp", "", name=c_name)
+    return functions
+
+
+def largest(name: str, group: Any, size: int) -> Any:
+    """A function ``largest(y, i)`` for equations: the largest y of all neurons of the sample that neuron i is in."""
+
+    def of_its_sample(y: Array, i: Array) -> Array:
+        highest: Array = np.broadcast_to(y, np.shape(i)).reshape(-1, size).max(axis=1)
+        return np.repeat(highest, size)
+
+    return _of_groups(of_its_sample, 2, name, LARGEST_CPP, {"SIZE": size}, group, {})
+
+
+def product(name: str, matrix: Array, group: Any, first: int) -> Any:
+    """A function ``name(i)`` for equations: row i of ``matrix`` times the y of its sample in ``group``.
+
+    ``matrix`` (outputs, inputs); ``first``: where in the group the y of the first sample begin. Rows count on
+    over the samples.
+    """
+    rows, columns = matrix.shape
+    y: Array = np.zeros(0) if _is_standalone() else group.variables["y"].get_value()
+
+    def of_its_sample(i: Array) -> Array:
+        samples = len(i) // rows
+        values = y[first : first + samples * columns].reshape(samples, columns)
+        multiplied: Array = (values @ matrix.T).ravel()
+        return multiplied
+
+    places = {"ROWS": rows, "COLUMNS": columns, "FIRST": first}
+    weights = {f"{name}_weights": matrix.ravel()}
+    return _of_groups(of_its_sample, 1, name, PRODUCT_CPP, places, group, weights)
+
+
+def _is_standalone() -> bool:
+    from brian2.devices.device import RuntimeDevice, get_device
+
+    return not isinstance(get_device(), RuntimeDevice)
+
+
+def _of_groups(
+    function: Callable[..., Array],
+    arguments: int,
+    name: str,
+    code: str,
+    places: dict[str, int],
+    group: Any,
+    namespace: dict[str, Array],
+) -> Any:
+    """A function of ``arguments`` numbers, in C++ by ``code`` on the y of ``group``."""
+    from brian2 import Function, get_device
+
+    made = Function(function, arg_units=[1] * arguments, return_unit=1)
+    if _is_standalone():
+        lies = get_device().get_array_name(group.variables["y"])
+        for place, text in (*places.items(), ("NAME", name), ("Y", lies)):
+            code = code.replace(f"%{place}%", str(text))
+        made.implementations.add_implementation("cpp", code, namespace=namespace, name=name)
+    return made

@@ -1,0 +1,104 @@
+"""Networks as C++ projects: compiled once, run as often as wanted with other inputs."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from snubridge_brian2.engine.circuit import Circuit, Layout
+from snubridge_brian2.engine.compilation import PLAIN, preferences
+from snubridge_brian2.engine.equations import Array, Plan
+
+OVERFLOWED = 3
+"""The exit status of a project that met a number that no float64 holds."""
+CLEARED = "#pragma omp parallel\nfeclearexcept(FE_ALL_EXCEPT);"
+SEEN = f"""
+int overflowed = 0;
+#pragma omp parallel reduction(|:overflowed)
+overflowed |= fetestexcept(FE_OVERFLOW | FE_INVALID);
+if (overflowed)
+    return {OVERFLOWED};
+"""
+REPORT = """
+if (completed > 0 && isatty(2))
+    std::cerr << "\\rbrian2: " << (int)(100*completed) << " %" << (completed < 1 ? "" : "\\n") << std::flush;
+"""
+
+
+class Project:
+    """A compiled network for inputs of one shape; ``directory`` holds its C++ code and the program ``main``."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        arrays: Mapping[str, Array],
+        inputs: Mapping[str, Array],
+        record: Sequence[str],
+        layout: Layout,
+        dt: float,
+        threads: int,
+        directory: str | None,
+    ) -> None:
+        from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+        from brian2.devices.device import reset_device, set_device
+
+        self.layout, self.record = layout, tuple(record)
+        if directory is None:
+            self.directory = pathlib.Path(tempfile.mkdtemp(prefix="snubridge_brian2_"))
+            weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+        else:
+            self.directory = pathlib.Path(directory).absolute()
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self.device = CPPStandaloneDevice()  # one of its own: the user's keeps what it holds
+        chosen = {
+            **PLAIN,
+            "devices.cpp_standalone.openmp_threads": threads if threads > 1 else 0,
+            "devices.cpp_standalone.extra_make_args_unix": ["-j", str(os.cpu_count() or 1)],
+        }
+        with preferences(chosen):
+            set_device(self.device, build_on_run=False)
+            try:
+                self.circuit = Circuit(plan, arrays, inputs, record, layout, dt, "cpp_standalone")
+                self.device.headers += ["<cfenv>", "<unistd.h>"]
+                self.device.insert_code("before_network_run", CLEARED)
+                self.device.insert_code("after_network_run", SEEN)
+                self.circuit.network.run(layout.total * self.circuit.dt, report=REPORT, namespace={})
+                self.device.build(directory=str(self.directory), compile=True, run=False, with_output=False)
+            finally:
+                reset_device()
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What the monitors of the program recorded of streams (total steps, size)."""
+        with tempfile.TemporaryDirectory(dir=self.directory) as folder:
+            arguments = []
+            for name, stream in self.circuit.streams.items():
+                given = pathlib.Path(folder, f"{stream.name}.dat")
+                np.ascontiguousarray(inputs[name], dtype=np.float64).tofile(given)
+                arguments.append(f"{stream.name}.values={given}")
+            command = [str(self.directory / "main"), "--results_dir", os.path.join(folder, ""), *arguments]
+            done = subprocess.run(command, cwd=self.directory, stdout=subprocess.PIPE, text=True, check=False)
+            if done.returncode == OVERFLOWED:
+                raise FloatingPointError("overflow encountered in the compiled network")
+            if done.returncode:
+                raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stdout[-500:]}")
+            return {key: self.recorded(monitor, folder) for key, monitor in self.circuit.monitors.items()}
+
+    def recorded(self, monitor: Any, folder: str) -> Array:
+        """(total steps, size) of a monitor."""
+        if not hasattr(monitor, "record_variables") or "i" in monitor.record_variables:
+            values = np.zeros((self.layout.total, len(monitor.source)))
+            steps = np.rint(self.read(monitor, "t", folder) / self.circuit.clocked["clock"].dt_).astype(int)
+            values[steps, self.read(monitor, "i", folder)] = 1
+            return values
+        (variable,) = monitor.record_variables
+        return self.read(monitor, variable, folder).reshape(self.layout.total, -1)
+
+    def read(self, monitor: Any, variable: str, folder: str) -> Array:
+        array = monitor.variables[variable]
+        return np.fromfile(os.path.join(folder, self.device.get_array_filename(array)), dtype=array.dtype)
