@@ -25,6 +25,12 @@ overflowed |= fetestexcept(FE_OVERFLOW | FE_INVALID);
 if (overflowed)
     return {OVERFLOWED};
 """
+HEADERS = """
+$(OBJS): objects.h.gch
+$(OBJS): CXXFLAGS += -include objects.h
+objects.h.gch: objects.h $(filter-out code_objects/%,$(H_SRCS)) makefile
+\t$(CXX) $(filter-out -include objects.h,$(CXXFLAGS)) -x c++-header objects.h -o objects.h.gch
+"""
 REPORT = """
 if (completed > 0 && isatty(2))
     std::cerr << "\\rbrian2: " << (int)(100*completed) << " %" << (completed < 1 ? "" : "\\n") << std::flush;
@@ -59,7 +65,6 @@ class Project:
         chosen = {
             **PLAIN,
             "devices.cpp_standalone.openmp_threads": threads if threads > 1 else 0,
-            "devices.cpp_standalone.extra_make_args_unix": ["-j", str(os.cpu_count() or 1)],
         }
         with preferences(chosen):
             set_device(self.device, build_on_run=False)
@@ -69,9 +74,26 @@ class Project:
                 self.device.insert_code("before_network_run", CLEARED)
                 self.device.insert_code("after_network_run", SEEN)
                 self.circuit.network.run(layout.total * self.circuit.dt, report=REPORT, namespace={})
-                self.device.build(directory=str(self.directory), compile=True, run=False, with_output=False)
+                self.device.build(directory=str(self.directory), compile=False, run=False)
             finally:
                 reset_device()
+        self.compile()
+
+    def compile(self) -> None:
+        """Run make; the headers, which take most of the time, are compiled once for all files."""
+        import brian2
+
+        with pathlib.Path(self.directory, "makefile").open("a") as makefile:
+            makefile.write(HEADERS)
+        pathlib.Path(self.directory, "make.deps").touch()  # which files to compile anew: all of them
+        command = [brian2.prefs.devices.cpp_standalone.make_cmd_unix, "-j", str(os.cpu_count() or 1)]
+        done = subprocess.run(
+            command, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{self.directory}: {command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+        for left in (*self.directory.rglob("*.o"), self.directory / "objects.h.gch"):
+            left.unlink()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What the monitors of the program recorded of streams (total steps, size)."""
