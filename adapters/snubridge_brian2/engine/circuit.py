@@ -70,17 +70,22 @@ class Circuit:
         self.lines: dict[str, Any] = {}
         self.monitors: dict[str, Any] = {}
         self.order = {name: 3 * k for k, name in enumerate(self.stops, 1)}
+        self.paths = [path for path in plan["paths"] if self.arrives(path["delay"])]
+        self.heard = {path["source"] for path in self.paths if path["delay"] > 1 or not self.is_dense(path)}
         self.groups = {
             name: self.group(stop, self.network.object_names[name], self.order[name])
             for name, stop in self.stops.items()
         }
-        for path in plan["paths"]:
-            if path["delay"] < layout.steps or not layout.paced:  # else nothing arrives before the sample ends
-                self.path(**path)
+        for path in self.paths:
+            self.path(path)
         for name, stop in self.stops.items():
             if stop.get("reset") == "lateral":
                 self.lateral(name)
             self.watch(name, stop, record)
+
+    def arrives(self, delay: int) -> bool:
+        """Whether what is delayed by so many steps arrives before its sample ends."""
+        return delay < self.layout.steps or not self.layout.paced
 
     def group(self, stop: Mapping[str, Any], label: str, order: int) -> Any:
         """The neurons of a stop, a block of them for each sample."""
@@ -109,6 +114,8 @@ class Circuit:
                 steps = 2.0 ** grid["fraction_bits"]
                 namespace |= {"steps": steps, "step": 1 / steps, "low": grid["low"], "high": grid["high"], **rounding()}
         model, update, threshold, reset = equations(stop, list(onsets), self.layout.paced)
+        if is_graded(stop) and name is not None and name not in self.heard:
+            threshold = reset = None  # no synapse waits for its events
         group = NeuronGroup(
             self.samples * stop["size"],
             model,
@@ -136,8 +143,9 @@ class Circuit:
                 drives[bias["delay"]] = drives.get(bias["delay"], 0.0) + self.arrays[bias["bias"]]
         return drives
 
-    def path(self, source: str, target: str, delay: int, weight: str | None) -> None:
+    def path(self, path: Mapping[str, Any]) -> None:
         """The synapses of a path, for each sample from its block to its block."""
+        source, target, delay, weight = (path[key] for key in ("source", "target", "delay", "weight"))
         size = self.stops[source]["size"]
         graded = is_graded(self.stops[source])
         group, first, options = self.groups[source], 0, {}
@@ -146,13 +154,13 @@ class Circuit:
         elif delay > 1:
             options["delay"] = (delay - 1) * self.dt
         label = f"{'rec' if delay else 'ff'}_{self.groups[source].name}_{self.groups[target].name}"
-        matrix = self.arrays.get(weight) if weight is not None else None
-        if matrix is not None and self.is_dense(source, matrix):
-            self.multiply(self.names.take(label), group, first, target, delay, matrix)
+        if self.is_dense(path):
+            self.multiply(self.names.take(label), group, first, target, delay, self.arrays[weight])
             return
         pre = post = np.arange(size, dtype=np.int32)
         weights = None
-        if matrix is not None:
+        if weight in self.arrays:
+            matrix = self.arrays[weight]
             pre, post = (index.astype(np.int32) for index in np.nonzero(matrix.T))
             weights = matrix[post, pre]
         elif weight is not None:
@@ -171,11 +179,12 @@ class Circuit:
         if not delay:
             synapses.pre.when, synapses.pre.order = "thresholds", self.order[target] - 2
 
-    def is_dense(self, source: str, matrix: Array) -> bool:
-        """Whether a matrix is multiplied as a whole: mostly not zero, as are the values that it meets."""
-        stop = self.stops[source]
-        graded = is_graded(stop) and stop["kind"] != "input"
-        return graded and bool(np.count_nonzero(matrix) >= DENSE * matrix.size)
+    def is_dense(self, path: Mapping[str, Any]) -> bool:
+        """Whether its matrix is multiplied as a whole: mostly not zero, as are the values that it meets."""
+        source, matrix = self.stops[path["source"]], self.arrays.get(path["weight"] or "")
+        if matrix is None or source["kind"] == "input" or not is_graded(source):
+            return False
+        return bool(np.count_nonzero(matrix) >= DENSE * matrix.size)
 
     def multiply(self, label: str, group: Any, first: int, target: str, delay: int, matrix: Array) -> None:
         """What synapses of all weights of ``matrix`` would do to u, as one product."""

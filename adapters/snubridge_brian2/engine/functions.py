@@ -45,11 +45,9 @@ static inline double %NAME%(const double own, const int i) {
 
 def rounding() -> dict[str, Any]:
     """The functions of ``ROUNDED``."""
-    from brian2 import Function
-
     functions = {}
     for name, function in (("rounded_down", np.floor), ("rounded_to_zero", np.trunc)):
-        functions[name] = Function(function, arg_units=[1], return_unit=1)
+        functions[name] = _function(function, 1)
         c_name = {"rounded_down": "floor", "rounded_to_zero": "trunc"}[name]
         declared = f'cdef extern from "math.h":\n    double {c_name}(double)'
         functions[name].implementations.add_implementation("cython", declared, name=c_name)
@@ -93,6 +91,15 @@ def _is_standalone() -> bool:
     return not isinstance(get_device(), RuntimeDevice)
 
 
+def _function(function: Callable[..., Array], arguments: int) -> Any:
+    """A function of so many numbers without unit; Brian2's own wrapper would print its arguments at each call."""
+    from brian2 import Function
+
+    made = Function(function, arg_units=[1] * arguments, return_unit=1)
+    made.implementations.add_implementation("numpy", function)
+    return made
+
+
 def _of_groups(
     function: Callable[..., Array],
     arguments: int,
@@ -103,9 +110,9 @@ def _of_groups(
     namespace: dict[str, Array],
 ) -> Any:
     """A function of ``arguments`` numbers, in C++ by ``code`` on the y of ``group``."""
-    from brian2 import Function, get_device
+    from brian2 import get_device
 
-    made = Function(function, arg_units=[1] * arguments, return_unit=1)
+    made = _function(function, arguments)
     if _is_standalone():
         lies = get_device().get_array_name(group.variables["y"])
         for place, text in (*places.items(), ("NAME", name), ("Y", lies)):
