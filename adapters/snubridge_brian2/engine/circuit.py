@@ -69,6 +69,9 @@ class Circuit:
         self.streams: dict[str, Any] = {}
         self.lines: dict[str, Any] = {}
         self.monitors: dict[str, Any] = {}
+        self.spiking = {name for name, stop in self.stops.items() if not is_graded(stop)}
+        if target != "cpp_standalone":  # a project takes any other input later
+            self.spiking |= {name for name, x in inputs.items() if x.any() and ((x == 0) | (x == 1)).all()}
         self.order = {name: 3 * k for k, name in enumerate(self.stops, 1)}
         self.paths = [path for path in plan["paths"] if self.arrives(path["delay"])]
         self.heard = {path["source"] for path in self.paths if path["delay"] > 1 or not self.is_dense(path)}
@@ -147,7 +150,7 @@ class Circuit:
         """The synapses of a path, for each sample from its block to its block."""
         source, target, delay, weight = (path[key] for key in ("source", "target", "delay", "weight"))
         size = self.stops[source]["size"]
-        graded = is_graded(self.stops[source])
+        graded = source not in self.spiking
         group, first, options = self.groups[source], 0, {}
         if graded and delay > 1:
             group, first = self.line(source), (delay - 2) * self.samples * size
