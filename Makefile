@@ -9,7 +9,7 @@ BENCH  ?= .venv-bench
 BIN    := $(VENV)/bin
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test check fuzz bench clean
+.PHONY: demo test test-brian2 check fuzz bench clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/snubridge demo --out out
@@ -18,9 +18,13 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not compiled'
 
 check: test
+
+# Brian2's compiled targets on random graphs: Cython, and C++ projects; four minutes on two cores.
+test-brian2: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m compiled tests/adapters/brian2
 
 # 100,000 mutated files for each reader; `make test` reads 10,000.
 fuzz: $(VENV)/installed-dev

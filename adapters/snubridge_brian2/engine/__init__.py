@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from snubridge_brian2.engine.circuit import Circuit, Layout
 from snubridge_brian2.engine.compilation import missing_compiler
-from snubridge_brian2.engine.equations import Array, Plan
+from snubridge_brian2.engine.equations import Array, Form, Plan
 from snubridge_brian2.engine.project import Project
 
 BATCHES = ("auto", "side_by_side", "concatenated")
@@ -16,7 +17,7 @@ SIDE_BY_SIDE = 10_000_000
 """Synapses of all samples together up to which "auto" puts the samples side by side: some 250 MB."""
 
 
-def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3, target: str = "numpy", **options: Any) -> Any:
+def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3, **options: Any) -> Any:
     """The ``brian2.Network`` of one sample, its inputs silent; dt in seconds.
 
     ``network.object_names`` maps the names of nodes to those of their groups, ``network.monitors`` the keys of
@@ -28,8 +29,10 @@ def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3, target: str
     with target cpp_standalone this is the network on numpy.
     """
     silence = {entry["name"]: np.zeros((1, 1, int(np.prod(entry["shape"])))) for entry in plan["inputs"]}
-    on = "numpy" if target == "cpp_standalone" else target
-    circuit = Circuit(plan, arrays, silence, ("spikes", "states"), Layout(1, 1, 1, 1), dt, on)
+    form = Simulation(plan, arrays, dt=dt, **options).form
+    if form.target == "cpp_standalone":
+        form = replace(form, target="numpy")
+    circuit = Circuit(plan, arrays, silence, ("spikes", "states", "potentials"), Layout(1, 1, 1, 1), form)
     circuit.network.monitors = circuit.monitors
     circuit.network.run(0 * circuit.dt, namespace={})  # else Brian2 complains of each object if none is ever run
     return circuit.network
@@ -55,6 +58,8 @@ class Simulation:
     ``threads``    of a C++ project
     ``batch``      "side_by_side": the samples as blocks of every group, weights for each; "concatenated": one after
                    the other in time; "auto": the first up to ``SIDE_BY_SIDE`` synapses
+    ``form``       "continuous": ds/dt = -s/tau between steps, instead of s = decay*s + u
+    ``units``      "SI": a potential v = v_rest + s*(v_threshold - v_rest) in volts, a view of s
     ``directory``  where the C++ project goes; a temporary one if None
     """
 
@@ -67,12 +72,17 @@ class Simulation:
         target: str = "numpy",
         threads: int = 1,
         batch: str = "auto",
+        form: str = "discrete",
+        units: str = "none",
+        v_rest: float = -0.07,
+        v_threshold: float = -0.05,
         directory: str | None = None,
     ) -> None:
         missing = missing_compiler(target)
         if missing is not None:
             raise RuntimeError(missing)
-        self.plan, self.arrays, self.dt, self.target, self.batch = plan, arrays, dt, target, batch
+        self.plan, self.arrays, self.batch = plan, arrays, batch
+        self.form = Form(dt, target, form == "continuous", (v_rest, v_threshold) if units == "SI" else None)
         self.threads, self.directory = threads, directory
         self.project: Project | None = None
 
@@ -91,13 +101,13 @@ class Simulation:
     def run(self, inputs: Mapping[str, Array], record: Sequence[str] = ("spikes",)) -> dict[str, Array]:
         """What the monitors recorded, (T, B, size) each."""
         steps, samples = next(iter(inputs.values())).shape[:2]
-        if self.target == "cpp_standalone":
+        if self.form.target == "cpp_standalone":
             return self.run_project(inputs, tuple(record), steps, samples)
         layout = self.layout(steps, samples)
-        circuit = Circuit(self.plan, self.arrays, in_time(inputs, layout), record, layout, self.dt, self.target)
+        circuit = Circuit(self.plan, self.arrays, in_time(inputs, layout), record, layout, self.form)
         report = progress if sys.stderr.isatty() else None
         circuit.network.run(layout.total * circuit.dt, report=report, namespace={})
-        recorded = {key: values_of(monitor, layout.total, self.dt) for key, monitor in circuit.monitors.items()}
+        recorded = {key: values_of(monitor, layout.total, self.form.dt) for key, monitor in circuit.monitors.items()}
         return {key: by_sample(values, layout) for key, values in recorded.items()}
 
     def run_project(
@@ -109,7 +119,7 @@ class Simulation:
             layout = self.layout(steps, samples)
             given = in_time(inputs, layout)
             self.project = project = Project(
-                self.plan, self.arrays, given, record, layout, self.dt, self.threads, self.directory
+                self.plan, self.arrays, given, record, layout, self.form, self.threads, self.directory
             )
         layout = project.layout
         portion = layout.side_by_side * layout.in_turn
@@ -172,11 +182,12 @@ def values_of(monitor: Any, steps: int, dt: float) -> Array:
 
 def progress(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
     """One line on a terminal, every ten seconds of a long run."""
-    if completed == 1 and float(elapsed) >= 10:
-        print(f"\rbrian2: done in {float(elapsed):.0f} s      ", file=sys.stderr)
-    elif completed > 0:
-        left = float(elapsed) / completed - float(elapsed)
+    seconds = float(elapsed)
+    if completed < 1 and seconds > 0:
+        left = seconds / completed - seconds
         print(f"\rbrian2: {completed:.0%}, about {left:.0f} s left", end="", file=sys.stderr, flush=True)
+    elif seconds >= 10:
+        print(f"\rbrian2: done in {seconds:.0f} s      ", file=sys.stderr)
 
 
 def is_runtime() -> bool:

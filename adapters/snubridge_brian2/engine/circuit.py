@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from snubridge_brian2.engine.compilation import strict_cython
-from snubridge_brian2.engine.equations import CARRIED, OVER_TIME, Array, Names, Plan, equations, is_graded
+from snubridge_brian2.engine.equations import (
+    CARRIED,
+    OVER_TIME,
+    Array,
+    Form,
+    Names,
+    Plan,
+    equations,
+    is_graded,
+    time_constants,
+)
 from snubridge_brian2.engine.functions import largest, product, rounding
 from snubridge_brian2.engine.stream import stream_of
 
@@ -48,16 +58,16 @@ class Circuit:
         inputs: Mapping[str, Array],
         record: Sequence[str],
         layout: Layout,
-        dt: float,
-        target: str,
+        form: Form,
     ) -> None:
         import brian2
         from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
-        self.plan, self.arrays, self.inputs, self.layout, self.target = plan, arrays, inputs, layout, target
+        self.plan, self.arrays, self.inputs, self.layout, self.form = plan, arrays, inputs, layout, form
+        target = form.target
         self.stops = {stop["name"]: stop for stop in plan["stops"]}
         self.samples = layout.side_by_side
-        self.dt = dt * brian2.second
+        self.dt = form.dt * brian2.second
         self.names = Names()
         self.network = brian2.Network(name=self.names.take("network"))
         self.network.object_names = {name: self.names.take(name) for name in self.stops}
@@ -92,31 +102,29 @@ class Circuit:
 
     def group(self, stop: Mapping[str, Any], label: str, order: int) -> Any:
         """The neurons of a stop, a block of them for each sample."""
-        from brian2 import NeuronGroup
+        from brian2 import NeuronGroup, volt
 
         name, onsets = stop["name"], self.onsets(stop["name"])
         values = {f"bias_{onset}": bias for onset, bias in onsets.items()}
         namespace: dict[str, Any] = {}
         if stop["kind"] == "input":
             stream = self.inputs[name].reshape(len(self.inputs[name]), -1)
-            self.streams[name] = namespace["stream"] = stream_of(stream, self.dt, f"{label}_stream", self.target)
+            self.streams[name] = namespace["stream"] = stream_of(stream, self.dt, f"{label}_stream", self.form.target)
         if stop.get("divisor", 1) != 1:
             values["divisor"] = np.full(stop["size"], stop["divisor"])
         if stop.get("over_time") is not None:
             start = 0.0 if self.layout.paced else OVER_TIME[stop["over_time"]][1]
             values["r"] = np.full(stop["size"], start)
         if stop["kind"] == "unit":
-            values |= {field: self.arrays[f"{field}/{name}"] for field in ("decay", "threshold")}
-            values["s"] = self.arrays[f"initial_state/{name}"]
-            values["c"] = values["decay"] * values["s"]
-            if self.layout.paced:
-                values["c_start"] = values["c"]
+            values |= self.started(name)
+            if self.form.volts is not None:
+                namespace["v_rest"], namespace["v_threshold"] = (value * volt for value in self.form.volts)
             namespace |= {key: value for key, value in stop["g"].items() if key != "kind"}
             if "grid" in stop:
                 grid = stop["grid"]
                 steps = 2.0 ** grid["fraction_bits"]
                 namespace |= {"steps": steps, "step": 1 / steps, "low": grid["low"], "high": grid["high"], **rounding()}
-        model, update, threshold, reset = equations(stop, list(onsets), self.layout.paced)
+        model, update, threshold, reset = equations(stop, list(onsets), self.layout.paced, self.form)
         if is_graded(stop) and name is not None and name not in self.heard:
             threshold = reset = None  # no synapse waits for its events
         group = NeuronGroup(
@@ -128,6 +136,7 @@ class Circuit:
             namespace=namespace,
             name=label,
             dtype=np.float64,
+            method="exact",  # of what has a differential equation
             **self.clocked,
         )
         group.run_regularly(update, when="thresholds", order=order - 1, name=f"{label}_update", **self.codegen)
@@ -137,6 +146,20 @@ class Circuit:
             group.sample_period, group.sample_steps = self.layout.period, self.layout.steps
         self.network.add(group)
         return group
+
+    def started(self, unit: str) -> dict[str, Array]:
+        """The parameters of a unit, and its variables before the first step."""
+        decay, threshold, s = (self.arrays[f"{field}/{unit}"] for field in ("decay", "threshold", "initial_state"))
+        values = {"threshold": threshold, "s": s}
+        if self.form.continuous:
+            values["tau_"], decay = time_constants(decay, self.form.dt, self.form.target)
+            state = "s"
+        else:
+            values |= {"decay": decay, "c": decay * s}
+            state = "c"
+        if self.layout.paced:
+            values[f"{state}_start"] = decay * s
+        return values
 
     def onsets(self, name: str) -> dict[int, Array]:
         """The constant drive of a stop by the step from which on it is received."""
@@ -265,18 +288,22 @@ class Circuit:
         return synapses
 
     def watch(self, name: str, stop: Mapping[str, Any], record: Sequence[str]) -> None:
-        """The monitors of a stop. At the end of a step s is still s_t, since resets change c."""
+        """The monitors of a stop. At the end of a step s is still s_t where resets change c."""
         from brian2 import SpikeMonitor, StateMonitor
 
         group = self.groups[name]
-        variables = {"outputs": "y" if stop["over_time"] is None else "r"} if stop["kind"] == "output" else {}
+        variables: dict[str, Any] = (
+            {"outputs": "y" if stop["over_time"] is None else "r"} if stop["kind"] == "output" else {}
+        )
         if stop["kind"] == "unit":
-            variables = {key: variable for key, variable in (("spikes", "y"), ("states", "s")) if key in record}
+            state = ["s", "v"] if "potentials" in record and self.form.volts is not None else "s"
+            variables = {key: variable for key, variable in (("spikes", "y"), ("states", state)) if key in record}
         for key, variable in variables.items():
             label = self.names.take(f"{'spikes' if key == 'spikes' else 'state'}_{group.name}")
             if key == "spikes" and not is_graded(stop):
                 monitor = SpikeMonitor(group, name=label, **self.codegen)
             else:
-                monitor = StateMonitor(group, variable, record=True, when="end", name=label, **self.clocked)
+                when = "before_resets" if self.form.continuous else "end"
+                monitor = StateMonitor(group, variable, record=True, when=when, name=label, **self.clocked)
             self.monitors[f"{key}/{name}"] = monitor
             self.network.add(monitor)

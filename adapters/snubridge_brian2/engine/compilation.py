@@ -116,7 +116,9 @@ def strict_cython() -> Any:
         def generic_names(self) -> dict[str, str]:
             """Of arrays, their owners called o1, o2, ... in the order in which the code names them."""
             arrays = {
-                self.device.get_array_name(var): var for var in self.variables.values() if isinstance(var, ArrayVariable)
+                self.device.get_array_name(var): var
+                for var in self.variables.values()
+                if isinstance(var, ArrayVariable)
             }
             code = " ".join(getattr(self.code, block, "") for block in ("before_run", "run", "after_run"))
             owners: dict[str, str] = {}

@@ -16,12 +16,17 @@ All variables are without unit: drive u, state s, carried state c, graded output
 y when its event arrives, so graded values delayed by d >= 2 steps pass along line_*, groups of one-step relays.
 Where a graded source goes through a dense matrix, ff_* and rec_* are no synapses but one matrix product.
 
+With the form "continuous" a unit decays as ds/dt = -s/tau in the slot groups; <k>_update adds u to s, a reset changes
+s itself, and s is recorded before. The potential v in volts is a view of s: what fires is decided by s.
+
 Samples lie side by side, as blocks of every group, or follow one another in time: each for ``steps`` steps, then
 silence until all that is delayed has arrived, then the next, each ``period`` steps after the last.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,6 +58,8 @@ RESET = {  # what a spike does to c = decay*s
     "subtract_decayed": "c = decay*(s - threshold)",
     "none": "",
 }
+RESET_CONTINUOUS = {"to_zero": "s = 0", "subtract_decayed": "s -= threshold", "none": ""}
+"""What a spike does to s before it decays: what these resets do to c."""
 CARRIED = {  # c with a graded y
     "to_zero": "c = s*(1 - y)\nc = decay*c",
     "lateral": "c = s*(1 - largest(y, i))\nc = decay*c",
@@ -78,6 +85,26 @@ PACED = (
     "first = int(t_in_timesteps % sample_period == 0) : 1 (shared)\n"
     "live = int(t_in_timesteps % sample_period < sample_steps) : 1 (shared)\n"
 )
+POTENTIAL = (
+    "v = v_rest + s*(v_threshold - v_rest) : volt\n"
+    "v_fire = v_rest + threshold*(v_threshold - v_rest) : volt\n"  # where each neuron's own threshold is
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What equations a network has, and what they run on.
+
+    ``dt``           seconds of a step
+    ``target``       "numpy", "cython" or "cpp_standalone"
+    ``continuous``   whether units decay by ds/dt = -s/tau instead of step by step
+    ``volts``        v_rest and v_threshold, where s is 0 and 1; no potential if None
+    """
+
+    dt: float
+    target: str
+    continuous: bool = False
+    volts: tuple[float, float] | None = None
 
 
 def is_graded(stop: Mapping[str, Any]) -> bool:
@@ -87,7 +114,7 @@ def is_graded(stop: Mapping[str, Any]) -> bool:
 
 
 def equations(
-    stop: Mapping[str, Any], onsets: Sequence[int], paced: bool
+    stop: Mapping[str, Any], onsets: Sequence[int], paced: bool, form: Form
 ) -> tuple[str, str, str | None, str | None]:
     """The model, the update in each step, the threshold and the reset of a stop, biases setting in at ``onsets``.
 
@@ -111,11 +138,17 @@ def equations(
             model += "r : 1\ntotal : 1\n" if stop["over_time"] == "mean" else "r : 1\n"
             update += "\n" + (OVER_EACH[stop["over_time"]] if paced else OVER_TIME[stop["over_time"]][0])
         return f"{model}y : 1", update, None, None
-    model += "s : 1\nc : 1\ndecay : 1 (constant)\nthreshold : 1 (constant)\n"
+    state = "s" if form.continuous else "c"
+    model += (
+        "ds/dt = -s/tau : 1\ntau : second (constant)\n" if form.continuous else "s : 1\nc : 1\ndecay : 1 (constant)\n"
+    )
+    model += "threshold : 1 (constant)\n"
+    if form.volts is not None:
+        model += POTENTIAL
     if paced:
-        model += "c_start : 1 (constant)\n"
-        update += "c = c*(1 - first) + c_start*first\n"
-    activation = G[stop["g"]["kind"]]
+        model += f"{state}_start : 1 (constant)\n"
+        update += f"{state} = {state}*(1 - first) + {state}_start*first\n"
+    activation = "s += u" if form.continuous else G[stop["g"]["kind"]]
     if "grid" in stop:
         activation = f"{ROUNDED[stop['grid']['rounding']]}\n{activation}\n{SATURATED}"
     update += f"{activation}\nu = 0\n"
@@ -123,13 +156,43 @@ def equations(
         update += "s = s*live\n"
     if is_graded(stop):
         update += f"{H[stop['h']['kind']]}{silent}"
-        if stop["reset"] != "lateral":
+        if stop["reset"] != "lateral" and not form.continuous:
             update += f"\n{CARRIED[stop['reset']]}"
         return f"{model}y : 1", update, "y != 0", ""
     threshold = THRESHOLD["step"][stop["h"]["at_threshold"]]
     if paced:
         threshold = f"{threshold} and live > 0"
+    if form.continuous:
+        return model, update, threshold, RESET_CONTINUOUS[stop["reset"]]
     return model, f"{update}c = decay*s", threshold, RESET[stop["reset"]]
+
+
+def time_constants(decay: Array, dt: float, target: str) -> tuple[Array, Array]:
+    """tau in seconds, and exp(-dt/tau) as the target computes it: ``decay`` to the bit wherever a tau gives it.
+
+    Among the 64 neighbors on either side of -dt/ln(decay) the one that comes closest is taken. A decay of 1 has an
+    infinite tau; one of 0 a tau so short that nothing is left after a step.
+    """
+    with np.errstate(all="ignore"):
+        first = -dt / np.log(decay)
+    first = np.where(decay == 0, dt / 2000, np.where(decay == 1, np.inf, first))
+    tau, reached = first, decays_of(first, dt, target)
+    for steps in range(1, 65):
+        for sign in (-1, 1):
+            near = first + np.where(np.isfinite(first), sign * steps * np.spacing(first), 0)
+            given = decays_of(near, dt, target)
+            closer = np.abs(given - decay) < np.abs(reached - decay)
+            tau, reached = np.where(closer, near, tau), np.where(closer, given, reached)
+    return tau, reached
+
+
+def decays_of(tau: Array, dt: float, target: str) -> Array:
+    """exp(-dt/tau): numpy's own, or that of the C library."""
+    with np.errstate(under="ignore"):
+        exponents = -dt / tau
+        if target == "numpy":
+            return np.asarray(np.exp(exponents))
+        return np.array([math.exp(exponent) for exponent in exponents])
 
 
 class Names:

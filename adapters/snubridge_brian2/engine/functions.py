@@ -48,10 +48,10 @@ def rounding() -> dict[str, Any]:
     functions = {}
     for name, function in (("rounded_down", np.floor), ("rounded_to_zero", np.trunc)):
         functions[name] = _function(function, 1)
-        c_name = {"rounded_down": "floor", "rounded_to_zero": "trunc"}[name]
-        declared = f'cdef extern from "math.h":\n    double {c_name}(double)'
-        functions[name].implementations.add_implementation("cython", declared, name=c_name)
-        functions[name].implementations.add_implementation("cpp", "", name=c_name)
+        in_c = function.__name__
+        declared = f'cdef extern from "math.h":\n    double {name} "{in_c}" (double)'
+        functions[name].implementations.add_implementation("cython", declared, name=name)
+        functions[name].implementations.add_implementation("cpp", "", name=in_c)
     return functions
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from snubridge_brian2.engine.circuit import Circuit, Layout
 from snubridge_brian2.engine.compilation import PLAIN, preferences
-from snubridge_brian2.engine.equations import Array, Plan
+from snubridge_brian2.engine.equations import Array, Form, Plan
 
 OVERFLOWED = 3
 """The exit status of a project that met a number that no float64 holds."""
@@ -32,7 +32,7 @@ objects.h.gch: objects.h $(filter-out code_objects/%,$(H_SRCS)) makefile
 \t$(CXX) $(filter-out -include objects.h,$(CXXFLAGS)) -x c++-header objects.h -o objects.h.gch
 """
 REPORT = """
-if (completed > 0 && isatty(2))
+if (isatty(2) && completed > 0 && (completed < 1 || elapsed >= 10))
     std::cerr << "\\rbrian2: " << (int)(100*completed) << " %" << (completed < 1 ? "" : "\\n") << std::flush;
 """
 
@@ -47,7 +47,7 @@ class Project:
         inputs: Mapping[str, Array],
         record: Sequence[str],
         layout: Layout,
-        dt: float,
+        form: Form,
         threads: int,
         directory: str | None,
     ) -> None:
@@ -69,7 +69,7 @@ class Project:
         with preferences(chosen):
             set_device(self.device, build_on_run=False)
             try:
-                self.circuit = Circuit(plan, arrays, inputs, record, layout, dt, "cpp_standalone")
+                self.circuit = Circuit(plan, arrays, inputs, record, layout, form)
                 self.device.headers += ["<cfenv>", "<unistd.h>"]
                 self.device.insert_code("before_network_run", CLEARED)
                 self.device.insert_code("after_network_run", SEEN)
@@ -103,7 +103,7 @@ class Project:
                 given = pathlib.Path(folder, f"{stream.name}.dat")
                 np.ascontiguousarray(inputs[name], dtype=np.float64).tofile(given)
                 arguments.append(f"{stream.name}.values={given}")
-            command = [str(self.directory / "main"), "--results_dir", os.path.join(folder, ""), *arguments]
+            command = [str(self.directory / "main"), "--results_dir", f"{folder}/", *arguments]
             done = subprocess.run(command, cwd=self.directory, stdout=subprocess.PIPE, text=True, check=False)
             if done.returncode == OVERFLOWED:
                 raise FloatingPointError("overflow encountered in the compiled network")
@@ -123,4 +123,4 @@ class Project:
 
     def read(self, monitor: Any, variable: str, folder: str) -> Array:
         array = monitor.variables[variable]
-        return np.fromfile(os.path.join(folder, self.device.get_array_filename(array)), dtype=array.dtype)
+        return np.fromfile(pathlib.Path(folder, self.device.get_array_filename(array)), dtype=array.dtype)
