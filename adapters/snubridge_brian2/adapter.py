@@ -32,8 +32,8 @@ from snubridge.ir import FixedPoint, Graph, Identity, Reset, Unit
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 from snubridge.ir.numbers import NUMBERS, Array
 from snubridge_brian2.engine import BATCHES
-from snubridge_brian2.engine.compilation import TARGETS, missing_compiler
 from snubridge_brian2.engine.equations import OVER_TIME, RESET, RESET_CONTINUOUS, THRESHOLD, G, H, time_constants
+from snubridge_brian2.engine.targets import TARGETS, missing_compiler
 
 FORMS = ("discrete", "continuous")
 UNITS = ("none", "SI")
@@ -66,6 +66,10 @@ class Brian2Adapter:
         over_time=(None, *OVER_TIME),
         numbers=(*NUMBERS.values(), FixedPoint),
     )
+
+    def diagnosis(self) -> dict[str, str]:
+        """Whether what the compiled targets need is there."""
+        return {f'target "{target}"': missing_compiler(target) or "ready" for target in TARGETS if target != "numpy"}
 
     def lower(
         self,

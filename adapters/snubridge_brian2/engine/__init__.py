@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from snubridge_brian2.engine.circuit import Circuit, Layout
-from snubridge_brian2.engine.compilation import missing_compiler
 from snubridge_brian2.engine.equations import Array, Form, Plan
 from snubridge_brian2.engine.project import Project
+from snubridge_brian2.engine.targets import missing_compiler
 
 BATCHES = ("auto", "side_by_side", "concatenated")
 SIDE_BY_SIDE = 10_000_000
@@ -183,7 +183,7 @@ def values_of(monitor: Any, steps: int, dt: float) -> Array:
 def progress(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
     """One line on a terminal, every ten seconds of a long run."""
     seconds = float(elapsed)
-    if completed < 1 and seconds > 0:
+    if 0 < completed < 1:
         left = seconds / completed - seconds
         print(f"\rbrian2: {completed:.0%}, about {left:.0f} s left", end="", file=sys.stderr, flush=True)
     elif seconds >= 10:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from snubridge_brian2.engine.compilation import strict_cython
 from snubridge_brian2.engine.equations import (
     CARRIED,
     OVER_TIME,
@@ -20,6 +19,7 @@ from snubridge_brian2.engine.equations import (
 )
 from snubridge_brian2.engine.functions import largest, product, rounding
 from snubridge_brian2.engine.stream import stream_of
+from snubridge_brian2.engine.targets import strict_cython
 
 DENSE = 1 / 16
 """From this share of weights that are not zero on, a matrix product takes less time than an event for each weight."""

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 
 from snubridge_brian2.engine.circuit import Circuit, Layout
-from snubridge_brian2.engine.compilation import PLAIN, preferences
 from snubridge_brian2.engine.equations import Array, Form, Plan
+from snubridge_brian2.engine.targets import PLAIN, preferences
 
 OVERFLOWED = 3
 """The exit status of a project that met a number that no float64 holds."""
 CLEARED = "#pragma omp parallel\nfeclearexcept(FE_ALL_EXCEPT);"
 SEEN = f"""
-int overflowed = 0;
-#pragma omp parallel reduction(|:overflowed)
-overflowed |= fetestexcept(FE_OVERFLOW | FE_INVALID);
-if (overflowed)
-    return {OVERFLOWED};
+{{
+    int overflowed = 0;
+    #pragma omp parallel reduction(|:overflowed)
+    overflowed |= fetestexcept(FE_OVERFLOW | FE_INVALID);
+    if (overflowed)
+        return {OVERFLOWED};
+}}
 """
 HEADERS = """
 $(OBJS): objects.h.gch

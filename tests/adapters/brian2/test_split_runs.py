@@ -104,3 +104,25 @@ def test_a_stored_state_is_returned_to(target: str) -> None:
     network.run(150 * brian2.ms, namespace={})
     assert_recorded(network, expected)
     assert all(0 < expected.spikes[name].mean() < 1 for name in ("hidden", "most"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"units": "SI"}, {"target": "cpp_standalone"}, pytest.param({"target": "cython"}, marks=pytest.mark.compiled)],
+    ids=str,
+)
+def test_the_network_reads_back_and_a_changed_product_does_not(options: Any) -> None:
+    """The weights of graded units are in a function of the equations, not in synapses."""
+    graph = everything()
+    network = sb.export(graph, "brian2", **options).native
+    named = {"in", "hidden", "most", "soft", "out", "rec_hidden_hidden", "ff_hidden_most", "lateral_most", "line_soft"}
+    assert named <= {thing.name for thing in network.objects}
+    assert network["rec_soft_hidden"].abstract_code == "u += rec_soft_hidden_drive(i)"
+    assert sb.import_graph(network, "brian2") == graph
+    function = network["hidden"].namespace["rec_soft_hidden_drive"].pyfunc
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))
+    changed = cells["matrix"].cell_contents.copy()
+    changed[1, 2] += 2.0**-40
+    cells["matrix"].cell_contents = changed
+    with pytest.raises(sb.BadFile, match="hidden namespace rec_soft_hidden_drive is"):
+        sb.import_graph(network, "brian2")

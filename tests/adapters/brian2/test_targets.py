@@ -15,7 +15,8 @@ import pytest
 import snubridge as sb
 
 brian2 = pytest.importorskip("brian2")
-compilation = pytest.importorskip("snubridge_brian2.engine.compilation")
+targets = pytest.importorskip("snubridge_brian2.engine.targets")
+extension_manager = pytest.importorskip("brian2.codegen.runtime.cython_rt.extension_manager")
 project = pytest.importorskip("snubridge_brian2.engine.project")
 pytestmark = pytest.mark.usefixtures("quick_brian2")
 
@@ -51,8 +52,9 @@ def small() -> sb.Graph:
     return sb.Graph(nodes, edges, numbers=sb.Float64())
 
 
-def tiny() -> sb.Graph:
-    nodes = {"in": sb.Input((1,)), "w": sb.Linear([[1e300]]), "unit": sb.Unit(1.0, 1.0)}
+def tiny(weight: float) -> sb.Graph:
+    """One neuron, which hears four inputs."""
+    nodes = {"in": sb.Input((4,)), "w": sb.Linear([[weight] * 4]), "unit": sb.Unit(1.0, 1.0)}
     return sb.Graph(nodes, [sb.Edge("in", "w"), sb.Edge("w", "unit")], numbers=sb.Float64())
 
 
@@ -104,7 +106,7 @@ def test_a_project_is_compiled_once(untouched: None, tmp_path: Path, monkeypatch
 
 @pytest.mark.compiled
 def test_a_longer_run_or_another_record_is_compiled_anew(untouched: None) -> None:
-    graph = small()
+    graph = tiny(0.5)
     program = sb.export(graph, "brian2", target="cpp_standalone", batch="concatenated")
     assert_agrees(program.run(INPUTS[:9, :2]), graph, INPUTS[:9, :2])
     first = program._simulation.project
@@ -119,28 +121,28 @@ def test_a_longer_run_or_another_record_is_compiled_anew(untouched: None) -> Non
 
 
 @pytest.mark.compiled
-def test_cython_modules_are_shared_and_strict(untouched: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two networks of other names and sizes: the second compiles nothing."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_cython_modules_are_shared_and_strict(untouched: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks of other names, sizes and steps: the second needs no module that the first has not."""
+    manager = extension_manager.cython_extension_manager
+    monkeypatch.setattr(manager, "_code_cache", {})
     flags: list[Any] = []
-    manager = compilation.strict_cython().__mro__[1].compile_block.__globals__["cython_extension_manager"]
     create = type(manager).create_extension
 
     def watched(self: Any, code: str, **options: Any) -> Any:
-        flags.append(options["extra_compile_args"])
+        flags.append((options["extra_compile_args"], brian2.prefs.codegen.runtime.cython.cache_dir))
         return create(self, code, **options)
 
     monkeypatch.setattr(type(manager), "create_extension", watched)
-    for name, size in (("unit", 3), ("another", 5)):
+    modules = []
+    for name, size, steps in (("unit", 3, 9), ("another", 5, 30)):
         nodes = {"in": sb.Input((size,)), name: sb.Unit(0.5, 0.75)}
         graph = sb.Graph(nodes, [sb.Edge("in", name)])
-        inputs = RNG.integers(0, 5, (9, 2, size)) / 4
-        before = set(tmp_path.rglob("*.so"))
+        inputs = RNG.integers(0, 5, (steps, 2, size)) / 4
         assert_agrees(sb.export(graph, "brian2", target="cython").run(inputs), graph, inputs)
-        added = set(tmp_path.rglob("*.so")) - before
-        assert (len(added) > 5) == (name == "unit"), f"{len(added)} modules for {name}"
-    assert flags
-    assert all(given == list(compilation.FLAGS) for given in flags)
+        modules.append(len(manager._code_cache))
+    assert modules[0] > 5
+    assert modules[1] == modules[0]
+    assert set(map(str, flags)) == {str((list(targets.FLAGS), targets.cache_folder()))}
 
 
 @pytest.mark.compiled
@@ -168,12 +170,12 @@ def preferences_of_user() -> Iterator[None]:
 @pytest.mark.compiled
 def test_an_overflow_in_compiled_code_is_an_error(untouched: None) -> None:
     with pytest.raises(sb.BadInput, match="overflow"):
-        sb.export(tiny(), "brian2", target="cython").run(np.full((3, 1, 1), 1e200))
+        sb.export(tiny(1e300), "brian2", target="cython").run(np.full((3, 1, 4), 1e200))
 
 
 def test_preferences_come_back_after_an_error(untouched: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any) -> None:
-        assert brian2.prefs.codegen.cpp.extra_compile_args == list(compilation.FLAGS)
+        assert brian2.prefs.codegen.cpp.extra_compile_args == list(targets.FLAGS)
         assert not is_runtime()
         raise ZeroDivisionError("within")
 
@@ -186,7 +188,7 @@ def test_preferences_come_back_after_an_error(untouched: None, monkeypatch: pyte
 def test_a_project_that_does_not_compile_says_so(untouched: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project, "CLEARED", "this is no C++;")
     with pytest.raises(RuntimeError, match=r"make ended with 2:(?s:.*)error"):
-        sb.export(tiny(), "brian2", target="cpp_standalone").run(np.ones((1, 1, 1)))
+        sb.export(tiny(1.0), "brian2", target="cpp_standalone").run(np.ones((1, 1, 4)))
 
 
 @pytest.mark.parametrize("target", COMPILED)
@@ -221,7 +223,7 @@ def test_options_that_make_no_sense_are_refused(options: Any, message: str) -> N
 @pytest.mark.compiled
 @pytest.mark.parametrize("target", COMPILED)
 def test_the_script_carries_its_target(target: str, tmp_path: Path) -> None:
-    graph = small()
+    graph = tiny(0.5)
     program = sb.export(graph, "brian2", target=target)
     program.save(tmp_path / "net.py")
     assert f"target='{target}'" in (tmp_path / "net.py").read_text()
