@@ -96,7 +96,7 @@ class Brian2Adapter:
 
         ``batch``: "side_by_side" puts the samples as blocks into every group, which takes memory for the weights of
         each; "concatenated" runs them one after the other, with silence between them until all that is delayed has
-        arrived; "auto" takes the first up to ten million synapses of all samples together.
+        arrived; "auto" takes the first up to two million synapses of all samples together.
 
         ``units="SI"`` gives units a membrane potential, v = v_rest + s*(v_threshold - v_rest), in volts, -0.07 and
         -0.05 if not said otherwise; v_fire is where each neuron's own threshold lies, v_threshold where that is 1.

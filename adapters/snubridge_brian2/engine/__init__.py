@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from snubridge_brian2.engine.circuit import Circuit, Layout
-from snubridge_brian2.engine.equations import Array, Form, Plan
+from snubridge_brian2.engine.equations import Array, Form, Plan, is_graded
 from snubridge_brian2.engine.project import Project
 from snubridge_brian2.engine.targets import missing_compiler
 
 BATCHES = ("auto", "side_by_side", "concatenated")
-SIDE_BY_SIDE = 10_000_000
-"""Synapses of all samples together up to which "auto" puts the samples side by side: some 250 MB."""
+SIDE_BY_SIDE = 2_000_000
+"""Synapses of all samples together up to which "auto" puts the samples side by side: fewer steps, each with more to
+do. Beyond, measured, the weights of all samples leave the caches, and one after the other takes less time."""
 
 
 def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3, **options: Any) -> Any:
@@ -90,8 +91,8 @@ class Simulation:
         """How many samples are side by side and how many follow one another, each after silence for all delays."""
         batch = self.batch
         if batch == "auto":
-            sizes = {stop["name"]: stop["size"] for stop in self.plan["stops"]}
-            synapses = sum(couplings(path["weight"], self.arrays, sizes[path["source"]]) for path in self.plan["paths"])
+            stops = {stop["name"]: stop for stop in self.plan["stops"]}
+            synapses = sum(couplings(path["weight"], self.arrays, stops[path["source"]]) for path in self.plan["paths"])
             batch = "side_by_side" if synapses * samples <= SIDE_BY_SIDE else "concatenated"
         if batch == "side_by_side" or samples == 1:
             return Layout(samples, 1, steps, steps)
@@ -130,11 +131,13 @@ class Simulation:
         return {key: np.concatenate([part[key] for part in parts], axis=1)[:steps, :samples] for key in parts[0]}
 
 
-def couplings(weight: str | None, arrays: Mapping[str, Array], source: int) -> int:
-    """How many synapses a path takes for one sample, of a matrix at most."""
+def couplings(weight: str | None, arrays: Mapping[str, Array], source: Mapping[str, Any]) -> int:
+    """How many synapses a path takes for one sample at most; a matrix of graded values is multiplied and takes none."""
     if weight is None:
-        return source
-    return int(arrays[weight].size if weight in arrays else arrays[f"{weight}/values"].size)
+        return int(source["size"])
+    if weight not in arrays:
+        return int(arrays[f"{weight}/values"].size)
+    return 0 if is_graded(source) and source["kind"] != "input" else int(arrays[weight].size)
 
 
 def padded(inputs: Mapping[str, Array], samples: slice, steps: int, portion: int) -> dict[str, Array]:
