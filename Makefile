@@ -22,7 +22,7 @@ test: $(VENV)/installed-dev
 
 check: test
 
-# Brian2's compiled targets on random graphs: Cython, and C++ projects; four minutes on two cores.
+# Brian2's compiled targets on random graphs: Cython, and C++ projects; five minutes on two cores with nothing compiled before.
 test-brian2: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m compiled tests/adapters/brian2
 
