@@ -1,4 +1,4 @@
-"""Builds a dense layer on Brian2, prints what it took as JSON: building.py exported|handwritten SIZE TARGET."""
+"""Builds a dense layer on Brian2, prints what it took as JSON: building.py KIND SIZE TARGET PRECISION."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def resident() -> int:
 
 
 def main() -> None:
-    kind, size, target = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    kind, size, target, precision = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
     build = {"exported": Exported, "handwritten": Handwritten}[kind]
     build(*drawn(10, 0.1, 2), target).run(1)  # what is imported and compiled once
     weights, stimulus = drawn(size, 0.02, 10)
+    weights = weights.astype(precision)
     before, started = resident(), time.process_time()
     network = build(weights, stimulus, target)
     built = time.process_time() - started

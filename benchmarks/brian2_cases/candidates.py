@@ -43,35 +43,31 @@ def drawn(size: int, rate: float, steps: int, seed: int = 0) -> tuple[Array, Arr
     return weights, (rng.random((steps, size)) < rate).astype(np.float64)
 
 
-def layer(weights: Array, h: Any) -> sb.Graph:
-    """An input, of spikes before spiking units, a matrix and its units."""
-    spikes = (0.0, 1.0, 0) if isinstance(h, sb.Step) else ()
-    nodes = {
-        "inp": sb.Input((weights.shape[1],), *spikes),
-        "w": sb.Linear(weights),
-        "unit": sb.Unit(DECAY, THRESHOLD, h=h),
-    }
-    return sb.Graph(nodes, [sb.Edge("inp", "w"), sb.Edge("w", "unit")], numbers=sb.Float64())
+def layer(weights: Array) -> sb.Graph:
+    """An input of spikes, a matrix and spiking units, in the precision of the weights."""
+    spikes = sb.Input((weights.shape[1],), 0.0, 1.0, 0)
+    nodes = {"inp": spikes, "w": sb.Linear(weights), "unit": sb.Unit(DECAY, THRESHOLD)}
+    numbers = sb.Float32() if weights.dtype == np.float32 else sb.Float64()
+    return sb.Graph(nodes, [sb.Edge("inp", "w"), sb.Edge("w", "unit")], numbers=numbers)
 
 
-def exported(weights: Array, h: Any, target: str) -> brian2.Network:
-    """What ``native`` hands over, without the monitors of states that a hand-written network would not have."""
-    chosen = options(target)
-    assert chosen is not None
-    network = sb.export(layer(weights, h), "brian2", dt=DT, max_synapses=weights.size, **chosen).native
-    network.remove(network["state_unit"])
-    return network
+def soft_layers(weights: Array) -> sb.Graph:
+    """An input, soft units that receive a value each, a matrix, and soft units."""
+    unit = sb.Unit(DECAY, THRESHOLD, h=sb.Sigmoid())
+    nodes = {"inp": sb.Input((weights.shape[1],)), "first": unit, "w": sb.Linear(weights), "unit": unit}
+    return sb.Graph(nodes, [sb.Edge("inp", "first"), sb.Edge("first", "w"), sb.Edge("w", "unit")], numbers=sb.Float64())
 
 
 class Exported:
-    """The exported network."""
+    """What ``native`` hands over, without the monitors that the others do not have."""
 
-    def __init__(self, weights: Array, stimulus: Array, target: str, h: Any = sb.Step()) -> None:
-        self.network = exported(weights, h, target)
-        if not isinstance(h, sb.Step):
-            self.network.remove(self.network["spikes_unit"])
-            monitor = brian2.StateMonitor(self.network["unit"], "y", record=True, when="end", name="graded")
-            self.network.add(monitor)
+    def __init__(self, weights: Array, stimulus: Array, target: str, soft: bool = False) -> None:
+        chosen = options(target)
+        assert chosen is not None
+        graph = soft_layers(weights) if soft else layer(weights)
+        self.network = sb.export(graph, "brian2", dt=DT, max_synapses=weights.size, **chosen).native
+        unwanted = {"state_unit", "spikes_first", "state_first"}
+        self.network.remove([thing for thing in self.network.objects if thing.name in unwanted])
         self.network["inp"].namespace["stream"] = brian2.TimedArray(stimulus, dt=DT * brian2.second)
         self.target = target
 
@@ -86,7 +82,7 @@ class Exported:
 
     def graded(self, steps: int) -> Array:
         """The soft outputs of the first steps, (T, size)."""
-        return np.asarray(self.network["graded"].y[:, :steps].T)
+        return np.asarray(self.network["spikes_unit"].y[:, :steps].T)
 
 
 class Handwritten:
@@ -131,17 +127,13 @@ class Summed:
     def __init__(self, weights: Array, stimulus: Array, target: str) -> None:
         stream = brian2.TimedArray(stimulus, dt=DT * brian2.second)
         clock = {"dt": DT * brian2.second}
+        constants = {"decay": DECAY, "threshold": THRESHOLD, "stream": stream}
+        update = "s = {} + decay*s*(1 - y)\ny = 1/(1 + exp(-(s - threshold)))"
         with on(target):
-            source = brian2.NeuronGroup(weights.shape[1], "y : 1", namespace={"stream": stream}, **clock)
-            source.run_regularly("y = stream(t, i)", when="groups", order=-1)
-            group = brian2.NeuronGroup(
-                weights.shape[0],
-                "u : 1\ns : 1\ny : 1",
-                order=1,
-                namespace={"decay": DECAY, "threshold": THRESHOLD},
-                **clock,
-            )
-            group.run_regularly("s = u + decay*s*(1 - y)\ny = 1/(1 + exp(-(s - threshold)))", when="groups", order=1)
+            source = brian2.NeuronGroup(weights.shape[1], "s : 1\ny : 1", namespace=constants, **clock)
+            source.run_regularly(update.format("stream(t, i)"), when="groups", order=-1)
+            group = brian2.NeuronGroup(weights.shape[0], "u : 1\ns : 1\ny : 1", order=1, namespace=constants, **clock)
+            group.run_regularly(update.format("u"), when="groups", order=1)
             synapses = brian2.Synapses(source, group, "w : 1\nu_post = w*y_pre : 1 (summed)", **clock)
             synapses.connect(True)
             synapses.w = weights.T.ravel()
@@ -164,17 +156,24 @@ class Dense:
 
     def __init__(self, weights: Array, stimulus: Array, soft: bool = False) -> None:
         self.weights, self.stimulus, self.soft = weights, stimulus, soft
-        self.s = self.y = np.zeros(len(weights))
+        self.first = self.unit = (np.zeros(len(weights)), np.zeros(len(weights)))
         self.outputs: list[Array] = []
 
     def run(self, steps: int) -> None:
         """So many steps more."""
         for _ in range(steps):
-            drive = self.weights @ self.stimulus[len(self.outputs)]
-            self.s = DECAY * (self.s * (1 - self.y)) + drive
-            above = self.s - THRESHOLD
-            self.y = 0.5 * (1 + np.tanh(0.5 * above)) if self.soft else (above > 0).astype(np.float64)
-            self.outputs.append(self.y)
+            arriving = self.stimulus[len(self.outputs)]
+            if self.soft:
+                self.first = self._step(self.first, arriving)
+                arriving = self.first[1]
+            self.unit = self._step(self.unit, self.weights @ arriving)
+            self.outputs.append(self.unit[1])
+
+    def _step(self, before: tuple[Array, Array], drive: Array) -> tuple[Array, Array]:
+        s, y = before
+        s = DECAY * (s * (1 - y)) + drive
+        above = s - THRESHOLD
+        return s, 0.5 * (1 + np.tanh(0.5 * above)) if self.soft else (above > 0).astype(np.float64)
 
     def spikes(self, steps: int) -> Array:
         """Of the first steps, (T, size); the soft outputs likewise."""

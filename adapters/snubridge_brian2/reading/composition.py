@@ -120,7 +120,8 @@ def _one_step_on(parts: Parts, neurons: Neurons, arrivals: Arrivals, window: str
 def _above_all(threshold: Array, drive: Array, arrivals: Arrivals) -> Array:
     """A power of two that takes every neuron across its threshold, whatever else arrives."""
     most = sum(np.abs(projection.weight).sum(axis=1).max() for projection, _ in arrivals)
-    return np.asarray(np.exp2(np.ceil(np.log2(2 * (np.abs(threshold).max() + np.abs(drive).max() + most)))))
+    largest = np.abs(threshold).max() + np.abs(drive).max() + most + np.finfo(np.float64).tiny
+    return np.asarray(np.exp2(np.ceil(np.log2(2 * largest))))
 
 
 def _feed(parts: Parts, target: str, neurons: Neurons, arrivals: Arrivals) -> None:

@@ -128,21 +128,17 @@ def _integrated(name: str, rate: str, code: str, scope: Scope) -> Dynamics:
             known[target] = evaluate(value, scope.with_known(**known))
         return np.asarray(known[name])
 
-    decay = _number(evaluate(_expression(sympy_to_str(slope)), scope), "the decay in a step")
+    first = lines[0][1]
+    plain = len(lines) == 2 and resting == 0 and isinstance(first, ast.BinOp) and isinstance(first.op, ast.Mult)
+    plain = plain and _is(first.left, name)
+    slopes = step(np.asarray(1.0)) if plain else evaluate(_expression(sympy_to_str(slope)), scope)
+    decay = _number(slopes, "the decay in a step")
     rest = _number(evaluate(_expression(sympy_to_str(resting)), scope), "the resting value")
     if not ((decay > 0) & (decay <= 1)).all():
         raise Refused(
             f"in a step the state is multiplied by {decay.min():.3g} to {decay.max():.3g}",
             "a positive tau, and with method 'euler' a dt below tau, give a decay in (0, 1]",
         )
-    first = lines[0][1]
-    plain = (
-        len(lines) == 2
-        and resting == 0
-        and isinstance(first, ast.BinOp)
-        and isinstance(first.op, ast.Mult)
-        and isinstance(first.left, ast.Name)
-    )
     return Dynamics(decay, rest, step, plain)
 
 

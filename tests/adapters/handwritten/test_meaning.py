@@ -13,6 +13,7 @@ from tests.adapters.handwritten.networks import (
     DT,
     GROUP,
     RESETS,
+    Raster,
     assert_read,
     brian2,
     connected,
@@ -137,19 +138,30 @@ def test_idioms(idiom: str, seed: int) -> None:
     assert graph.metadata["brian2"]["rounding"]["group"] == ("order of sums" if exact else "relative to the reset")
 
 
-@pytest.mark.parametrize("method", ["exact", "exponential_euler"])
-def test_decays_are_brian2_s_own_bits(method: str) -> None:
-    """What is left of 1 after a step, for 1000 time constants."""
+def after_a_step(rate: str, method: str, model: str = "", size: int = 1, **parameters: Any) -> tuple[Raster, Raster]:
+    """The decay that is read, and what is left of 1 after a step of Brian2."""
     generator, _ = stimulus(np.random.default_rng(0), 1)
-    model = "dv/dt = -v/tau : 1\ntau : second (constant)"
-    group = brian2.NeuronGroup(1000, model, threshold="v > 9", reset="v = 0", method=method, name="group")
-    group.tau = np.random.default_rng(1).uniform(0.1, 50, 1000) * ms
+    equations = f"dv/dt = {rate} : 1\n{model}"
+    group = brian2.NeuronGroup(size, equations, threshold="v > 9", reset="v = 0", method=method, name="group")
     group.v = 1
-    network = brian2.Network(generator, group, connected(generator, group, np.ones((1000, 1)), on_pre="v_post += 0*w"))
+    for name, value in parameters.items():
+        setattr(group, name, value)
+    group.namespace.update(tau=7 * ms, rate=130 * brian2.Hz)
+    network = brian2.Network(generator, group, connected(generator, group, np.ones((size, 1)), on_pre="v_post += 0*w"))
     unit = sb.import_graph(network, "brian2").nodes["group.potential"]
     network.run(DT * brian2.second)
     assert isinstance(unit, sb.Unit)
-    np.testing.assert_array_equal(unit.decay, group.v_[:])
+    return np.broadcast_to(unit.decay, (size,)), group.v_[:]
+
+
+@pytest.mark.parametrize("method", ["exact", "exponential_euler"])
+def test_decays_are_brian2_s_own_bits(method: str) -> None:
+    for rate in ("-v/tau", "-v/(10*ms)", "-rate*v", "-v/tau/3", "-0.1*v/ms", "-(v/3 + v)/tau", "-v*exp(-2)/ms"):
+        decay, left = after_a_step(rate, method)
+        np.testing.assert_array_equal(decay, left, err_msg=rate)
+    taus = np.random.default_rng(1).uniform(0.1, 50, 1000) * ms
+    decay, left = after_a_step("-v/own", method, "own : second (constant)", 1000, own=taus)
+    np.testing.assert_array_equal(decay, left)
 
 
 def test_several_pathways_and_delays_of_one_object() -> None:
