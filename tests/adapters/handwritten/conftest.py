@@ -18,3 +18,5 @@ def target(quick_brian2: None) -> Iterator[None]:
     yield
     brian2.prefs.codegen.target = before
     brian2.defaultclock.dt = 0.1 * brian2.ms
+    for name in ("timestep", "t"):
+        brian2.defaultclock.variables[name].set_value(0)

@@ -228,3 +228,47 @@ def test_reading_changes_nothing() -> None:
     exported = sb.export(graph, "brian2").run(raster)
     for name, spikes in sb.simulate(graph, raster).spikes.items():
         np.testing.assert_array_equal(exported.spikes[name], spikes)
+
+
+def shuffled(objects: list[Any], rng: np.random.Generator) -> list[str]:
+    """Every pathway, threshold and reset somewhere; a schedule in another order, more often than not a usual one."""
+    generator, first, second, *synapses = objects
+    slots = ["start", "groups", "thresholds", "synapses", "resets", "end"]
+    if rng.random() < 0.3:
+        rng.shuffle(slots)
+    places = [f"{prefix}{slot}" for slot in slots for prefix in ("before_", "", "after_")]
+    parts = [connection.pre for connection in synapses]
+    if rng.random() < 0.5:  # all that leads to a group at once, so that it is not refused
+        for target in (first, second):
+            place = str(rng.choice(places))
+            for connection in synapses:
+                if connection.target is target:
+                    connection.pre.when = place
+    else:
+        parts += [generator, first.thresholder["spike"], second.resetter["spike"], second.state_updater]
+    for part in parts:
+        if rng.random() < 0.3:
+            part.order = int(rng.integers(-3, 4))
+        if rng.random() < 0.1:
+            part.when = str(rng.choice(places))
+    return slots
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_any_schedule_is_read_as_it_is_or_refused(part: int) -> None:
+    read = 0
+    for seed in range(100 * part, 100 * part + 16):
+        rng = np.random.default_rng(seed)
+        objects, raster, groups = two_layers(seed, str(rng.choice(list(RESETS))))
+        network = brian2.Network(*objects)
+        network.schedule = shuffled(objects, rng)
+        try:
+            graph = sb.import_graph(network, "brian2")
+        except sb.Unsupported:
+            network.run(0 * ms)  # else Brian2 complains that it never was
+            continue
+        read += 1
+        actual = sb.simulate(graph, raster).spikes
+        for name, spikes in rasters(network, groups).items():
+            np.testing.assert_array_equal(actual[name], spikes, err_msg=f"{name}, {seed}")
+    assert read >= 5
