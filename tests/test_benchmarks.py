@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parent.parent / "benchmarks/engines.py"
 TRAINING = SCRIPT.with_name("training.py")
+BRIAN2 = SCRIPT.with_name("brian2_networks.py")
 
 
 def test_the_engines_are_measured():
@@ -72,3 +75,34 @@ def test_an_opponent_that_is_missing_ends_the_run(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: snntorch cannot be imported")
     assert "make bench" in done.stderr
+
+
+def test_brian2_is_measured(tmp_path):
+    """Small layers on the target that needs no compiler: all candidates compute the same, and both files say so."""
+    pytest.importorskip("brian2")
+    out, table = tmp_path / "new/brian2.json", tmp_path / "new/brian2.md"
+    arguments = ["--quick", "--repeats", "2", "--targets", "numpy", "--out", str(out), "--markdown", str(table)]
+    done = subprocess.run([sys.executable, str(BRIAN2), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, text = json.loads(out.read_text()), table.read_text()
+    assert text in done.stdout
+    assert found["skipped"] == []
+    slow, fast, soft, memory = found["tables"]
+    for shown in (slow, fast):
+        assert [row["name"] for row in shown["rows"]] == ["snubridge", "written by hand", "dense numpy"]
+        assert all(row["spikes that differ"] == 0 and row["rate"] > 0.01 for row in shown["rows"])
+    assert [row["name"] for row in soft["rows"]] == ["snubridge", "(summed)", "dense numpy"]
+    assert all(row["largest difference"] < 1e-12 for row in soft["rows"])
+    assert all(row["bytes kept each"] > 10 for row in memory["rows"])
+    for shown in found["tables"]:
+        assert f"#### {shown['title']}" in text
+        assert all(f"| {row['name']} | " in text for row in shown["rows"])
+    for goal in found["goals"]:
+        assert goal["met"] == (goal["reached"] >= 5 if goal["at_least"] else goal["reached"] <= goal["bound"])
+        assert f"| {goal['what']} | " in text
+
+
+def test_a_target_that_is_none_is_refused():
+    done = subprocess.run([sys.executable, str(BRIAN2), "--targets", "numpy,gpu"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--targets: gpu; choose from numpy, cython" in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -152,13 +152,32 @@ class Brian2Adapter:
         # no target flushes a subnormal; measured, tanh is off by at most 1.6 u of its value on numpy 2.3.5
         return Brian2Program(graph, brian2_engine, model, "brian2", options)
 
-    def read(self, source: Any, *, max_synapses: int | None = None) -> Graph:
-        """The graph of an exported script (its path), or of a ``native`` network that was not run or changed."""
-        if isinstance(source, str | os.PathLike):
-            return read_script(self, source, max_synapses)
-        from snubridge_brian2.reader import read_network
+    def read(
+        self,
+        source: Any,
+        *,
+        max_synapses: int | None = None,
+        namespace: Mapping[str, Any] | None = None,
+        inputs: Collection[str] = (),
+    ) -> Graph:
+        """The graph of an exported script (its path), or of a ``native`` network that was not run or changed;
 
-        return read_network(self, source, max_synapses)
+        or of one that was written by hand, a ``brian2.Network`` or a list of its objects: leaky integrate-and-fire
+        groups (dv/dt = (rest - v)/tau, a constant threshold, v = ... or v -= ...), synapses that add a constant
+        weight after whole steps, and groups that fire by themselves, which become inputs. The graph is what one run
+        from t = 0 computes, step by step; whatever does not fit is ``Unsupported``, with all reasons.
+
+        ``namespace``     what names in the equations stand for, as for ``Network.run``; ``locals()`` will do
+        ``inputs``        names of groups whose spikes are given, however they come about
+        ``max_synapses``  the most weights that one matrix may hold
+        """
+        if isinstance(source, str | os.PathLike):
+            if namespace is not None or inputs:
+                raise BadInput("brian2: namespace and inputs are for networks written by hand; leave them out")
+            return read_script(self, source, max_synapses)
+        from snubridge_brian2.reading import read_network
+
+        return read_network(self, source, max_synapses, namespace, inputs)
 
 
 def _pairs(graph: Graph) -> dict[str, int]:

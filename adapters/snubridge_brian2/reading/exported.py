@@ -11,7 +11,6 @@ from brian2.core.functions import Function
 from brian2.core.variables import ArrayVariable
 
 from snubridge.bridge import Adapter, read_exported
-from snubridge.errors import BadInput
 from snubridge.ir import Graph
 
 TEXTS = (
@@ -21,10 +20,8 @@ TEXTS = (
 ENDS = ("source", "target", "group")
 
 
-def read_network(adapter: Adapter, network: Any, max_synapses: int | None) -> Graph:
+def read_native(adapter: Adapter, network: brian2.Network, max_synapses: int | None) -> Graph:
     """The graph of a ``brian2.Network`` that ``native`` handed out and nobody ran or changed; its input may be set."""
-    if not isinstance(network, brian2.Network):
-        raise BadInput(f"source: a {type(network).__name__}; give the path of an exported script or a brian2.Network")
     return read_exported(adapter, network, max_synapses, describe)
 
 
