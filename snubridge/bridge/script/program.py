@@ -16,7 +16,7 @@ from snubridge.bridge.planning import Plan, draw_plan
 from snubridge.bridge.script import pair
 from snubridge.errors import BadInput
 from snubridge.exactness import ErrorModel
-from snubridge.ir.file import StrPath, encode
+from snubridge.ir.file import StrPath
 from snubridge.ir.graph import Graph
 from snubridge.ir.numbers import Array
 from snubridge.reference.inputs import Inputs, prepare
@@ -70,7 +70,7 @@ class ScriptProgram:
     def native(self) -> Any:
         """The engine's own network, built once, for one sample; ``exported`` in it is what it can be read back by."""
         network = self.module.build(*self._planned, **self.options)
-        network.exported = {"graph": encode(self.graph), "options": dict(self.options)}
+        network.exported = {"graph": self.graph, "options": dict(self.options)}
         return network
 
     @cached_property

@@ -25,6 +25,7 @@ from snubridge.ir.file import StrPath, decode
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import Unit
 from snubridge.ir.numbers import Array
+from snubridge.ir.rules import validate
 from snubridge.ir.structure import shapes
 from snubridge.reference.archive import parse
 
@@ -72,9 +73,10 @@ def read_exported(
             f"the network: carries no snubridge graph: what {adapter.name} holds does not say which parts are units; "
             "only what snubridge exported can be read back"
         )
-    if not isinstance(exported["graph"], bytes) or not isinstance(exported["options"], dict):
+    graph = exported["graph"]
+    if not isinstance(graph, Graph) or not isinstance(exported["options"], dict):
         raise BadFile("the network: what it says of its export is not what snubridge put there")
-    graph = decode(exported["graph"], "the network")
+    validate(graph)
     options = exported["options"] | _raised(max_synapses)
     found = describe(network)
     expected = describe(_lowered(adapter, "the network", graph, options).native)
