@@ -165,8 +165,10 @@ class Network(torch.nn.Module):
     def running_kernels(self) -> dict[str, Choice]:
         """The kernel of every unit with the present parameters; ``Unsupported`` where the one asked for cannot run."""
         within = {name for part in self._parts if len(part) > 1 for name in part}
-        if self.kernel == "cpu" and (cyclic := sorted(within & set(self._dynamics))):
-            raise Unsupported("kernel='cpu'", [f"{name} {_ON_A_CYCLE}; kernel='auto' runs the rest" for name in cyclic])
+        if self.kernel not in ("auto", "eager") and (cyclic := sorted(within & set(self._dynamics))):
+            raise Unsupported(
+                f"kernel={self.kernel!r}", [f"{name} {_ON_A_CYCLE}; kernel='auto' runs the rest" for name in cyclic]
+            )
         return {
             name: Choice("eager", _ON_A_CYCLE)
             if name in within and self.kernel == "auto"

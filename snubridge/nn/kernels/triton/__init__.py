@@ -1,0 +1,14 @@
+"""The kernel "triton": the dynamics over the whole sequence on a GPU, forward and backward.
+
+``limits`` says what it cannot compute; ``operators`` and ``recurrence`` are what torch sees; ``launch`` cuts the work
+into programs; ``kernels`` and ``stages`` are what Triton compiles, imported when they are first used. ``import triton``
+means Triton itself, in this folder too.
+"""
+
+from snubridge.nn.kernels.triton.limits import interpreted as interpreted
+from snubridge.nn.kernels.triton.limits import missing as missing
+from snubridge.nn.kernels.triton.limits import obstacle as obstacle
+from snubridge.nn.kernels.triton.sequence import packed as packed
+from snubridge.nn.kernels.triton.sequence import scan as scan
+from snubridge.nn.kernels.triton.sequence import states as states
+from snubridge.nn.kernels.triton.sequence import unpacked as unpacked
