@@ -24,7 +24,7 @@ class Choice(NamedTuple):
         return self.kernel if self.reason is None else f"{self.kernel} ({self.reason})"
 
 
-def choose(kernel: str, dynamics: Dynamics, parameter: Tensor) -> Choice:
+def choose(kernel: str, dynamics: Dynamics, parameter: Tensor, recurrent: bool = False) -> Choice:
     """The kernel asked for, or for "auto" the fastest that runs these dynamics with parameters like this one.
 
     On a GPU that is "triton", elsewhere "cpu". ``BadInput`` for an unknown name, ``Unsupported`` or ``MissingEngine``
@@ -38,9 +38,13 @@ def choose(kernel: str, dynamics: Dynamics, parameter: Tensor) -> Choice:
     name = fastest if kernel == "auto" else kernel
     missing, reason = COMPILED[name].missing(), COMPILED[name].obstacle(dynamics, parameter)
     if kernel == "auto":
-        return Choice("eager", missing or reason) if missing or reason else Choice(name)
+        return Choice("eager", missing or reason) if missing or reason else _chosen(name, recurrent)
     if missing:
         raise MissingEngine(f"kernel={name!r}: {missing}")
     if reason:
         raise Unsupported(f"kernel={name!r}", [f"{reason}; kernel='eager' runs it"])
-    return Choice(kernel)
+    return _chosen(name, recurrent)
+
+
+def _chosen(name: str, recurrent: bool) -> Choice:
+    return Choice(name, triton.RECURRENT if recurrent and name == "triton" else None)

@@ -8,6 +8,7 @@ means Triton itself, in this folder too.
 from snubridge.nn.kernels.triton.limits import interpreted as interpreted
 from snubridge.nn.kernels.triton.limits import missing as missing
 from snubridge.nn.kernels.triton.limits import obstacle as obstacle
+from snubridge.nn.kernels.triton.recurrence import RECURRENT as RECURRENT
 from snubridge.nn.kernels.triton.sequence import packed as packed
 from snubridge.nn.kernels.triton.sequence import scan as scan
 from snubridge.nn.kernels.triton.sequence import states as states

@@ -21,6 +21,7 @@ from snubridge.nn.kernels.functions import first_derivatives_alone, function_of,
 from snubridge.nn.kernels.triton.launch import Launch
 from snubridge.nn.kernels.triton.operators import near
 
+RECURRENT = "a matrix product and a launch for each step"  # what a layer says of it
 Outputs = tuple[Tensor, Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 

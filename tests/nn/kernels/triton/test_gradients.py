@@ -26,8 +26,8 @@ HS = [
 @pytest.mark.parametrize("detach_reset", [False, True], ids=["through the reset", "detached"])
 @pytest.mark.parametrize("reset", RESETS)
 def test_every_unit(reset, detach_reset, short_chunks):
-    """Every h and surrogate, each with another g."""
-    for seed, (h, surrogate) in enumerate(HS):
+    """Every h and surrogate, each with another g; what is detached says nothing about most of them."""
+    for seed, (h, surrogate) in [(0, HS[0]), (8, HS[8])] if detach_reset else enumerate(HS):
         unit = dynamics(reset, G[seed % 4], h, surrogate, detach_reset)
         gradients = compare(unit, 4, 2, (5,), seed=seed, kernel="triton")
         assert bool(gradients["drive"].any())
@@ -44,14 +44,15 @@ def test_integrators(g, recurrent):
 @pytest.mark.parametrize("detach_reset", [False, True], ids=["through the reset", "detached"])
 @pytest.mark.parametrize("reset", RESETS)
 def test_every_recurrent_unit(reset, detach_reset):
-    for seed, (h, surrogate) in [(0, HS[0]), (3, HS[-1])]:
+    for seed, (h, surrogate) in [(0, HS[0])] if detach_reset else [(0, HS[0]), (3, HS[-1])]:
         unit = dynamics(reset, G[2], h, surrogate, detach_reset)
         compare(unit, 10, 3, (5,), recurrent=True, seed=seed, kernel="triton")
 
 
 @pytest.mark.parametrize("reset", RESETS)
 def test_shapes(reset):
-    for shape in [(1, 1, (1,)), (15, 1, (5,)), (16, 1, (130,)), (17, 1, (2, 3)), (33, 1, (45,))]:
+    shapes = [(5, 1, (2, 3)), (1, 1, (1,)), (15, 1, (5,)), (16, 1, (130,)), (17, 1, (3,)), (33, 1, (4,))]
+    for shape in shapes if reset is sb.Reset.TO_ZERO else shapes[:2]:
         compare(dynamics(reset, sb.LeakyReLU(0.3)), *shape, hold=True, outputs=OUTPUTS[:3], kernel="triton")
 
 
@@ -60,7 +61,7 @@ def test_shapes(reset):
     "outputs", [("y",), ("states",), ("last s",), ("last y",), ("y", "last s"), ("states", "last s")]
 )
 def test_some_outputs_alone(outputs, recurrent, short_chunks):
-    for reset in (sb.Reset.TO_ZERO, sb.Reset.LATERAL):
+    for reset in (sb.Reset.TO_ZERO,) if recurrent else (sb.Reset.TO_ZERO, sb.Reset.LATERAL):
         unit = dynamics(reset, sb.LeakyReLU(0.3))
         compare(unit, 3, 3, (5,), recurrent=recurrent, outputs=outputs, kernel="triton")
 
@@ -74,7 +75,7 @@ def test_some_gradients_alone(name, short_chunks):
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_ties_for_the_largest_output_share_its_gradient(recurrent):
     for h in STEPS:
-        for seed in range(2):
+        for seed in range(1 if recurrent else 2):
             unit = dynamics(sb.Reset.LATERAL, h=h)
             compare(unit, 4, 2, (9,), seed=seed, dyadic=True, recurrent=recurrent, kernel="triton")
 

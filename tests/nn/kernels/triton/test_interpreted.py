@@ -32,9 +32,9 @@ def test_shapes(reset):
         assert_same(dynamics(reset), *given, spikes=steps > 9, kernel="triton")
 
 
-@pytest.mark.parametrize(("reset", "g", "h"), named(RESETS, G, STEPS))
+@pytest.mark.parametrize(("reset", "g", "h"), named(RESETS, G[1:4], STEPS))
 def test_all_options(reset, g, h, short_chunks):
-    assert_same(dynamics(reset, g, h), *drawn(10, 2, (5,)), kernel="triton")
+    assert_same(dynamics(reset, g, h), *drawn(6, 2, (5,)), kernel="triton")
 
 
 @pytest.mark.parametrize(("reset", "h"), named(RESETS, STEPS))
@@ -44,11 +44,10 @@ def test_recurrent_layers(reset, h):
         assert_same(dynamics(reset, sb.LeakyReLU(0.3), h), *given, spikes=steps > 9, kernel="triton")
 
 
-@pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize(("reset", "h"), named(RESETS, STEPS))
-def test_ties(reset, h, recurrent, short_chunks):
+def test_ties(reset, h, short_chunks):
     """Values that are not rounded: many states meet their threshold, and Step(at_threshold=True) fires there."""
-    given = drawn(12, 2, (9,), dyadic=True, recurrent=recurrent)
+    given = drawn(8, 3, (9,), dyadic=True)
     ran = assert_same(dynamics(reset, h=h), *given, kernel="triton")
     met = ran.states == given[1]
     assert bool(met.any())
@@ -57,7 +56,7 @@ def test_ties(reset, h, recurrent, short_chunks):
 
 @pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered:RuntimeWarning")  # numpy's, in the interpreter
 @pytest.mark.parametrize(("reset", "h"), named(RESETS, STEPS[:1] + SOFT))
-@pytest.mark.parametrize("g", G[1:3], ids=str)
+@pytest.mark.parametrize("g", G[2:3], ids=str)
 def test_what_is_not_finite_goes_the_same_way(reset, h, g, short_chunks):
     decay, threshold, state, drive, _ = drawn(8, 3, (11,))
     bad = torch.tensor([float("inf"), float("-inf"), float("nan"), 3e38, -3e38])
@@ -91,7 +90,7 @@ def test_soft_outputs_are_right_to_four_units_in_the_last_place(h):
 @pytest.mark.parametrize("reset", RESETS)
 def test_narrow_drives(reset, kind, short_chunks):
     """The state is float32, spikes are of the drive's type; what is not 0 or 1 is not rounded to it."""
-    decay, threshold, state, drive, weight = drawn(9, 2, (7,), recurrent=True)
+    decay, threshold, state, drive, weight = drawn(6, 2, (7,), recurrent=True)
     drive = drive.to(kind)
     for h in (sb.Step(), sb.Tanh()):
         for recurrent in (None, weight):
@@ -117,16 +116,16 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize("recurrent", [False, True])
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    ("view", "recurrent"), [*((view, False) for view in VIEWS), ("turned", True), ("columns", True)]
+)
 def test_the_layout_of_the_drive_and_the_state_says_nothing(view, recurrent, short_chunks):
     decay, threshold, state, drive, weight = drawn(9, 3, (7,), recurrent=recurrent)
     before = State(*(VIEWS[view](x[None].expand(4, *x.shape))[0] for x in state))
     assert_same(dynamics(), decay, threshold, before, VIEWS[view](drive), weight, kernel="triton")
 
 
-@pytest.mark.parametrize("recurrent", [False, True])
-@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize(("reset", "recurrent"), [*((reset, False) for reset in RESETS), (RESETS[0], True)])
 def test_pieces_are_the_whole_on_any_kernel(reset, recurrent, short_chunks):
     decay, threshold, state, drive, weight = drawn(15, 2, (7,), recurrent=recurrent)
     unit = dynamics(reset, sb.LeakyReLU(0.3))
@@ -160,4 +159,28 @@ def test_the_widest_sample_of_lateral_inhibition():
     with pytest.raises(sb.Unsupported, match=reason):
         run("triton", dynamics(sb.Reset.LATERAL), decay, threshold, *given)
     with pytest.raises(sb.Unsupported, match=reason):
-        nn.Unit(WIDEST + 1, reset=sb.Reset.LATERAL, decay=[0.5] * (WIDEST + 1), kernel="triton")
+        nn.Unit(WIDEST + 1, reset=sb.Reset.LATERAL, kernel="triton")
+
+
+def test_the_codes_are_those_of_the_stages():
+    from snubridge.nn.kernels import codes
+    from snubridge.nn.kernels.triton import stages
+
+    for reset, code in codes.RESETS.items():
+        assert getattr(stages, reset.name).value == code
+    names = {sb.Identity: "IDENTITY", sb.ReLU: "RELU", sb.LeakyReLU: "LEAKY_RELU"}
+    assert all(getattr(stages, names[kind]).value == code for kind, code in codes.G.items())
+    names = {sb.Step: "STEP", sb.Sigmoid: "SIGMOID", sb.Tanh: "TANH", sb.Identity: "LINEAR"}
+    assert all(getattr(stages, names[kind]).value == code for kind, code in codes.H.items())
+    assert stages.STEP_AT_THRESHOLD.value == codes.TIE
+    forms = {
+        nn.TanhDerivative: stages.LOGISTIC,
+        nn.SigmoidDerivative: stages.LOGISTIC,
+        nn.ArctanDerivative: stages.ARCTAN,
+        nn.PiecewiseLinear: stages.TRIANGLE,
+        nn.SuperSpike: stages.SUPER_SPIKE,
+    }
+    assert {kind: made(kind())[0] for kind, made in codes.SURROGATES.items()} == {
+        kind: form.value for kind, form in forms.items()
+    }
+    assert [codes.CONTINUOUS[kind][0] for kind in (sb.Sigmoid, sb.Tanh, sb.Identity)] == [0, 0, stages.CONSTANT.value]
