@@ -76,7 +76,7 @@ class Spiking(torch.nn.Module):
 
 
 MODELS: dict[str, tuple[Callable[[int], torch.nn.Module], Settings]] = {
-    "snu": (Spiking, Settings(0.03, 2)),
+    "snu": (Spiking, Settings(0.01, 2)),
     "lstm": (lambda layers: torch.nn.LSTM(PIXELS, UNITS, layers), Settings(0.03, 1)),
 }
 

@@ -1,25 +1,30 @@
 """A character level language model on Python's documentation: spiking neural units and torch's LSTM, by the clock.
 
-    python examples/language.py [--model all] [--seconds 15 45] [--seeds 2] [--search] [--out results.json]
+    python examples/language.py [--model all] [--text all] [--seconds 15 45 120] [--seeds 2] [--search] [--out FILE]
 
-The text is that of pydoc_data.topics, which ships with every Python (465 thousand characters in 3.11): its topics in
-the order of their names, the first 90 % to train on, the next 5 % for validation, the last 5 % to test. Both models
-are 256 wide, read 16 streams of it 128 characters at a time with their state carried over, and have so many seconds of
-one thread to train in, over which the learning rate falls to 0. A run's figures are bits per character at its best
-point by validation. Needs snubridge[torch].
+The text is the documentation that ships with every Python: the topics of its help (pydoc_data.topics, 465 thousand
+characters in 3.11) and the docstrings of its standard library (1.5 million), in a fixed random order; the first 90 % to
+train on, the next 5 % for validation, the last 5 % to test. Both models are 256 wide, read 16 streams of it 128
+characters at a time with their state carried over, and have so many seconds of one thread to train in, over which the
+learning rate falls to 0. A run's figures are bits per character at its best point by validation. Needs
+snubridge[torch].
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import itertools
 import math
 import platform
+import random
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
@@ -33,7 +38,8 @@ from snubridge import nn
 from snubridge.errors import BadInput, SnubridgeError
 
 UNITS, EMBEDDED, STREAMS, STEPS, POINTS = 256, 64, 16, 128, 12
-WARM_UP, CLIP, WEIGHT_DECAY = 20, 1.0, 0.01
+WARM_UP, CLIP = 20, 1.0
+BUDGETS = [15.0, 45.0, 120.0]
 SEARCHED = 1000  # the seed that settings are chosen with
 
 
@@ -43,9 +49,10 @@ class Settings:
 
     learning_rate: float
     window: int  # how many characters, the latest included, are the input of a step
+    weight_decay: float
 
 
-GRID = [Settings(rate, window) for rate, window in itertools.product((0.01, 0.02), (1, 4))]
+GRID = [Settings(*point) for point in itertools.product((0.01, 0.02), (1, 4), (0.01, 0.1))]
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,32 @@ class Text:
     test: Tensor
 
 
-class Spiking(torch.nn.Module):
-    """Two feed-forward layers of soft spiking neural units with learned decays; the second also passes on its input.
+class Gated(torch.nn.Module):
+    """Two layers of units side by side, one the gate of the other: tanh(s) * sigmoid(s' - threshold).
+
+    The values are integrators that leak and are never reset, the gates soft spiking neural units, which are. Every unit
+    has a decay of its own, which is learned.
+    """
+
+    def __init__(self, inputs: int, std: float, projection: str = "dense") -> None:
+        super().__init__()
+        options: dict[str, Any] = {"learn_decay": True, "projection": projection}
+        decays = torch.linspace(0.3, 0.99, UNITS)
+        made = {"h": sb.Tanh(), "threshold": 0.0, "reset": sb.Reset.NONE}, {"h": sb.Sigmoid(), "threshold": 0.5}
+        self.value, self.gate = (
+            nn.SNU(inputs, UNITS, decay=decays[torch.randperm(UNITS)], **options, **kind) for kind in made
+        )
+        for layer in (self.value, self.gate):
+            torch.nn.init.normal_(layer.weight, std=std)
+
+    def forward(self, x: Tensor, states: Any) -> tuple[Tensor, Any]:
+        """x (T, B, inputs) to y (T, B, UNITS) and the states after the last step."""
+        (value, first), (gate, second) = self.value(x, states[0]), self.gate(x, states[1])
+        return value * gate, tuple(nn.State(*(part.detach() for part in state)) for state in (first, second))
+
+
+class Soft(torch.nn.Module):
+    """Two gated layers of soft units, without weights from a layer to itself; the second also passes on its input.
 
     The input is one-hot, one character of the window beside the other: so few of it are 1 that the first layer adds
     up columns of its weights. All memory beyond the window is in the units' states.
@@ -68,21 +99,18 @@ class Spiking(torch.nn.Module):
     def __init__(self, symbols: int, settings: Settings) -> None:
         super().__init__()
         self.symbols = symbols
-        options: dict[str, Any] = {"h": sb.Sigmoid(), "threshold": 0.5, "learn_decay": True}
-        decays = torch.linspace(0.3, 0.99, UNITS)
         inputs = settings.window * (symbols + 1)  # and no character, before the start
-        self.first = nn.SNU(inputs, UNITS, decay=decays[torch.randperm(UNITS)], projection="events", **options)
-        self.second = nn.SNU(UNITS, UNITS, decay=decays[torch.randperm(UNITS)], **options)
-        torch.nn.init.normal_(self.first.weight, std=settings.window**-0.5)  # of a sum over the window: 1
+        self.first = Gated(inputs, settings.window**-0.5, "events")  # of a sum over the window: 1
+        self.second = Gated(UNITS, (3 * UNITS) ** -0.5)
         self.norms = torch.nn.ModuleList([torch.nn.LayerNorm(UNITS), torch.nn.LayerNorm(UNITS)])
 
     def forward(self, x: Tensor, states: Any) -> tuple[Tensor, Any]:
         """Windows x (T, B, window) of characters to y (T, B, UNITS) and the states after the last step."""
-        before = (None, None) if states is None else states
+        before = ((None, None), (None, None)) if states is None else states
         hot = torch.zeros(*x.shape, self.symbols + 1).scatter_(-1, x[..., None], 1.0)
         y, first = self.first(hot.flatten(2), before[0])
         z, second = self.second(self.norms[0](y), before[1])
-        return self.norms[1](y + z), tuple(nn.State(*(part.detach() for part in state)) for state in (first, second))
+        return self.norms[1](y + z), (first, second)
 
 
 class LSTM(torch.nn.Module):
@@ -103,8 +131,8 @@ class LSTM(torch.nn.Module):
 
 
 MODELS: dict[str, tuple[Callable[[int, Settings], torch.nn.Module], Settings]] = {
-    "ssnu": (Spiking, Settings(0.02, 4)),
-    "lstm": (LSTM, Settings(0.02, 1)),
+    "ssnu": (Soft, Settings(0.02, 4, 0.1)),
+    "lstm": (LSTM, Settings(0.02, 4, 0.1)),
 }
 
 
@@ -126,9 +154,31 @@ class Language(torch.nn.Module):
         return logits, (joined[len(x) :], states)
 
 
-def load() -> Text:
-    """The text of this Python; its alphabet is that of all of it."""
-    text = "".join(topics[name] for name in sorted(topics))
+OTHERS = {"site-packages", "dist-packages", "test", "__pycache__"}
+"""Folders beside the packages of the standard library that are none of it, or no documentation."""
+
+
+def docstrings() -> list[str]:
+    """Those in ASCII of all modules, classes and functions of the standard library, its packages' modules included."""
+    library = Path(sysconfig.get_path("stdlib"))
+    sources = [*library.glob("*.py"), *(path for path in library.glob("*/*.py") if path.parent.name not in OTHERS)]
+    kinds = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
+    nodes = (node for path in sorted(sources) for node in ast.walk(ast.parse(path.read_bytes())))
+    found = [ast.get_docstring(node) for node in nodes if isinstance(node, kinds)]
+    return [text for text in found if text and text.isascii()]
+
+
+TEXTS: dict[str, Callable[[], list[str]]] = {
+    "topics": lambda: [topics[name] for name in sorted(topics)],
+    "all": lambda: [topics[name] for name in sorted(topics)] + docstrings(),
+}
+
+
+def load(name: str) -> Text:
+    """The text of this Python, piece after piece in a fixed random order; its alphabet is that of all of it."""
+    pieces = TEXTS[name]()
+    random.Random(0).shuffle(pieces)
+    text = "\n\n".join(pieces)
     alphabet = "".join(sorted(set(text)))
     place = {character: index for index, character in enumerate(alphabet)}
     codes = torch.tensor([place[character] for character in text])
@@ -167,7 +217,7 @@ def train(
     clock, started = race.Clock(), time.perf_counter()
     torch.manual_seed(seed)
     network = Language(name, len(text.alphabet), settings)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     train_on = streams(text.train)
     loss(network, train_on[: STEPS + 1], None)[0].backward()  # kernels are compiled, or read, before the clock runs
     curve: race.Curve = []
@@ -252,14 +302,14 @@ def compare(options: argparse.Namespace) -> None:
         raise BadInput(f"--seconds {' '.join(map(str, options.seconds))}: each must be above 0")
     if options.steps is not None and options.steps < 1:
         raise BadInput(f"--steps {options.steps}: at least 1 is needed")
-    text, names = load(), list(MODELS) if options.model == "all" else [options.model]
+    text, names = load(options.text), list(MODELS) if options.model == "all" else [options.model]
     whole = text.alphabet.encode() + b"".join(bytes(part.tolist()) for part in (text.train, text.valid, text.test))
     searched = search(names, text, min(options.seconds), options.steps) if options.search else None
     chosen = {name: Settings(**searched[name]["best"]) if searched else MODELS[name][1] for name in names}
     networks = {name: Language(name, len(text.alphabet), chosen[name]) for name in names}
     results: dict[str, Any] = {
         "data": {
-            "text": f"pydoc_data.topics of Python {platform.python_version()}",
+            "text": f"{options.text}, of Python {platform.python_version()}",
             "sha256_of_codes": hashlib.sha256(whole).hexdigest(),
             "characters": {split: len(getattr(text, split)) for split in ("train", "valid", "test")},
             "symbols": len(text.alphabet),
@@ -293,7 +343,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0, or 2 and one line on standard error."""
     parser = race.parser(__doc__, seeds=2)
     parser.add_argument("--model", default="all", choices=["all", *MODELS])
-    parser.add_argument("--seconds", type=float, nargs="+", default=[15.0, 45.0], help="budgets (default: 15 45)")
+    parser.add_argument("--text", default="all", choices=list(TEXTS), help="topics: of the help alone (default: all)")
+    parser.add_argument("--seconds", type=float, nargs="+", default=BUDGETS, help="budgets (default: 15 45 120)")
     parser.add_argument("--steps", type=int, help="one budget of so many steps instead: the same on every machine")
     parser.add_argument("--search", action="store_true", help="choose the settings from the grid first")
     try:

@@ -17,6 +17,8 @@ from torch import Tensor
 from snubridge.errors import Unsupported
 
 TENSORS = (Tensor, torch.nn.Parameter)
+PLAIN = torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr()
+"""What a tensor with values in memory on the CPU is to torch: not batched, sparse, negated, zero or of inference."""
 SIGNATURE = inspect.Signature([inspect.Parameter("given", inspect.Parameter.VAR_POSITIONAL)])
 
 
@@ -58,15 +60,20 @@ def keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def unobserved(given: tuple[Any, ...]) -> bool:
-    """Whether these are torch's own tensors on the CPU, and nothing traces, transforms, records or profiles calls."""
+    """Whether these are torch's own plain tensors, and nothing traces, transforms, records or profiles calls."""
     if (
         torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
         or torch._C._autograd._profiler_enabled()
     ):
         return False
-    return all(type(value) in TENSORS and value.is_cpu for value in given if isinstance(value, Tensor))
+    return all(
+        type(value) in TENSORS and torch._C._dispatch_keys(value).raw_repr() == PLAIN
+        for value in given
+        if isinstance(value, Tensor)
+    )
 
 
 def function_of(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snubridge.errors import one_line
+from snubridge.errors import BadInput, one_line
 from snubridge.ir.functions import Identity, Reset, Step
 from snubridge.nn.kernels import cpu, eager, triton
 from snubridge.nn.kernels.choice import KERNELS, choose
@@ -56,8 +56,13 @@ def run(
 
 
 def _alike(*tensors: Tensor) -> list[Tensor]:
-    """All in the widest type among them."""
-    kind = tensors[0].dtype
+    """All in the widest type among them; ``BadInput`` if they are on several devices, or not real numbers."""
+    kind, device = tensors[0].dtype, tensors[0].device
+    if any(tensor.device != device for tensor in tensors):
+        devices = sorted({str(tensor.device) for tensor in tensors})
+        raise BadInput(f"input, state and parameters are on {' and '.join(devices)}; all must be on one device")
+    if any(tensor.is_complex() for tensor in tensors):
+        raise BadInput("input, state or parameters are complex; real numbers are needed")
     for tensor in tensors[1:]:
         if tensor.dtype != kind:
             kind = torch.promote_types(kind, tensor.dtype)

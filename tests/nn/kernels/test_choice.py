@@ -317,3 +317,21 @@ print("numba" in sys.modules, "snubridge.nn.kernels.cpu.loops" in sys.modules)
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["False False", "False False", "True True"]
+    assert done.stdout.splitlines() == ["False False", "True True"]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_tensors_on_several_devices_are_refused(kernel):
+    x, elsewhere = torch.ones(4, 2, 5), torch.zeros(2, 5, device="meta")
+    with pytest.raises(sb.errors.BadInput, match="are on cpu and meta; all must be on one device"):
+        nn.Unit(5, kernel=kernel).to("meta")(x)
+    with pytest.raises(sb.errors.BadInput, match="on one device"):
+        nn.Unit(5, kernel=kernel)(x, nn.State(elsewhere, elsewhere))
+    assert nn.Unit(5, kernel=kernel).to("meta")(x.to("meta"))[0].device.type == "meta"
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_complex_states_are_refused(kernel):
+    state = torch.zeros(2, 5, dtype=torch.complex64)
+    with pytest.raises(sb.errors.BadInput, match="real numbers are needed"):
+        nn.Unit(5, kernel=kernel)(torch.ones(4, 2, 5), nn.State(state, state))

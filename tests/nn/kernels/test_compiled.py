@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,20 @@ def test_a_fused_loop_is_kept_on_disk_for_the_present_sources_alone():
     """By what it encloses numba finds it again, so that it must enclose what stands for the other files."""
     for loop in (fused.forward(loops.RELU), fused.backward(loops.RELU, loops.ARCTAN, True, False)):
         assert version() in [cell.cell_contents for cell in loop.py_func.__closure__]
+
+
+def test_without_sources_there_is_one_version(monkeypatch):
+    """Installed as compiled files alone, or in an archive; numba keeps nothing on disk then."""
+    monkeypatch.setattr("snubridge.nn.kernels.cpu.compiled.Path", lambda _: Path("archive.zip/compiled.py"))
+    assert version.__wrapped__() == 0
+
+
+def test_numba_that_compiles_nothing_is_said(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert "NUMBA_DISABLE_JIT" in kernels.examined()["cpu"]
+    assert nn.Unit(3).running_kernel.kernel == "eager"
+    with pytest.raises(sb.errors.MissingEngine, match="NUMBA_DISABLE_JIT is set"):
+        nn.Unit(3, kernel="cpu")
 
 
 def test_every_kernel_is_tried(monkeypatch):

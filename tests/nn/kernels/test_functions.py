@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import autograd
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
@@ -33,6 +35,18 @@ def made(recurrent, projection="dense"):
     torch.manual_seed(0)
     layer = nn.SNU(6, 5, threshold=0.2, learn_decay=True, recurrent=recurrent, projection=projection, kernel="cpu")
     return layer, (torch.rand(9, 3, 6) < 0.4).float().requires_grad_()
+
+
+class Called(TorchFunctionMode):
+    """Keeps what is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.seen.add(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 NAMES = {
@@ -109,3 +123,40 @@ def test_tensors_of_other_kinds_go_to_the_operator():
     assert not functions.unobserved((one, torch.ones(2, device="meta")))
     assert not torch.func.vmap(lambda x: x * functions.unobserved((x,)))(one).any()
     assert functions.unobserved((one,))
+
+
+@pytest.mark.parametrize(("recurrent", "projection"), NAMES)
+def test_gradients_in_a_batch(recurrent, projection):
+    """By torch's older way to vectorize, which no longer says so anywhere but in a tensor's dispatch keys."""
+    layer, x = made(recurrent, projection)
+    y = layer(x)[0]
+    weights = torch.randn(3, *y.shape)
+    found = autograd.grad(y, [x, layer.weight], weights, is_grads_batched=True)
+    for row, weight in enumerate(weights):
+        for one, other in zip(found, autograd.grad(layer(x)[0], [x, layer.weight], weight), strict=True):
+            torch.testing.assert_close(one[row], other)
+
+
+@pytest.mark.parametrize(("recurrent", "projection"), NAMES)
+def test_modes_of_functions(recurrent, projection):
+    layer, x = made(recurrent, projection)
+    alone = trained(layer, x)
+    with Called() as called:
+        trained(layer, x)
+    assert any("snubridge" in name for name in called.seen)
+    with torch.device("meta"):  # for what is made anew; the layer stays where it is
+        found = [layer(x)[0], *autograd.grad(layer(x)[0].sum(), [x, layer.weight])]
+    assert all(value.device.type == "cpu" for value in found)
+    assert torch.equal(found[0], alone[0])
+
+
+@pytest.mark.parametrize("view", [torch._neg_view, lambda x: torch._efficientzerotensor(x.shape)], ids=["neg", "zero"])
+def test_tensors_whose_values_are_not_in_memory(view):
+    unit = nn.Unit(5, threshold=0.1, kernel="cpu")
+    x = torch.randn(9, 3, 5)
+    plain = view(x).clone()
+    assert torch.equal(unit(view(x))[0], unit(plain)[0])
+    x.requires_grad_()
+    given = torch.ones(9, 3, 5)
+    (found,), (expected,) = (autograd.grad(unit(x)[0], x, g) for g in (view(given), view(given).clone()))
+    assert torch.equal(found, expected)

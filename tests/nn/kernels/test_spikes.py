@@ -17,8 +17,9 @@ SHAPES = [
     (1, 3, (5,)),
     (9, 1, (1,)),
     (13, 3, (2, 3, 5)),
-    (6, 5, (700,)),  # two samples and a part make a tile
+    (6, 5, (700,)),  # more than a fused tile
     (4, 3, (2049,)),  # a sample is more than a tile
+    (5, 21, (63,)),  # the last fused tile holds fewer samples
     (60, 7, (31,)),
 ]
 

@@ -32,4 +32,7 @@ def version() -> int:
     this number is compiled anew when a file changes from which it takes a function.
     """
     folder = Path(__file__).parent
-    return crc32(b"".join((folder / f"{name}.py").read_bytes() for name in ("compiled", "loops", "fused")))
+    try:
+        return crc32(b"".join((folder / f"{name}.py").read_bytes() for name in ("compiled", "loops", "fused")))
+    except OSError:  # installed without sources, or in an archive, where numba keeps nothing either
+        return 0

@@ -20,7 +20,6 @@ from numba import njit
 from snubridge.nn.kernels.cpu.compiled import compiled, version
 from snubridge.nn.kernels.cpu.loops import (
     ARCTAN,
-    IDENTITY,
     LOGISTIC,
     ONE,
     RELU,
@@ -28,6 +27,7 @@ from snubridge.nn.kernels.cpu.loops import (
     ZERO,
     bell,
     flush,
+    summed,
 )
 
 
@@ -64,7 +64,7 @@ def forward(g: int, recurrent: bool = False) -> Callable[..., None]:
     def steps(
         before: Any, x: Any, more: Any, decay: Any, threshold: Any, a: Any, y: Any, last: Any, lo: int, hi: int
     ) -> None:
-        _ = sources
+        _ = sources  # enclosed: see ``version``
         tile = len(decay)
         past = before
         for t in range(len(x)):
@@ -104,7 +104,7 @@ def backward(
         numbers: Any, decay: Any, threshold: Any, a: Any, received: Any, more: Any, after: Any, x: Any, y: Any,
         decay_sum: Any, threshold_sum: Any, lo: int, hi: int,
     ) -> None:  # fmt: skip
-        _ = sources
+        _ = sources  # enclosed: see ``version``
         _, rate, scale = numbers
         tile = len(decay)
         decay_part, threshold_part = np.zeros_like(decay), np.zeros_like(decay)
@@ -122,17 +122,18 @@ def backward(
                     pulled = g_t[k] + z_t[k] if recurrent else g_t[k]
                     inner = (pulled - carried * s) * _slope(form, rate, scale, v)
                     through = carried * rest + inner
-                    x_t[k] = through if g == IDENTITY or a_t[k] > ZERO else ZERO
+                    x_t[k] = ZERO if g == RELU and a_t[k] <= ZERO else through
                     if learn_decay:
                         decay_part[k] += c[k] * (s * rest)
                     if learn_threshold:
                         threshold_part[k] -= inner
                     if outputs:
                         y_t[k] = ONE - rest
+                if summed(j, lo, hi, tile):
+                    if learn_decay:
+                        flush(decay_part, decay_sum)
+                    if learn_threshold:
+                        flush(threshold_part, threshold_sum)
             following = x[t]
-            if learn_decay:
-                flush(decay_part, decay_sum)
-            if learn_threshold:
-                flush(threshold_part, threshold_sum)
 
     return steps

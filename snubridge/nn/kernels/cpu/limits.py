@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -19,8 +20,11 @@ def fusible(codes: Sequence[int]) -> bool:
 
 
 def missing() -> str | None:
-    """What is not installed, or None."""
-    return None if find_spec("numba") else "numba is not installed; pip install 'snubridge[torch]'"
+    """What is not installed, or switched off, or None."""
+    if not find_spec("numba"):
+        return "numba is not installed; pip install 'snubridge[torch]'"
+    off = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    return "NUMBA_DISABLE_JIT is set, so that numba compiles nothing; unset it" if off else None
 
 
 def obstacle(dynamics: Dynamics, parameter: torch.Tensor) -> str | None:

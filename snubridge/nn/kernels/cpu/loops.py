@@ -6,7 +6,7 @@ in the cache. A call works on the tiles from ``lo`` to ``hi``; calls for disjoin
 operations is that of ``snubridge/reference/interpreter.py``; no fast-math, so nothing is fused or reordered.
 
 Each stage is a short loop over few arrays, which is what LLVM turns into vector code (it gives up where too many arrays
-might overlap), and one compilation serves every reset, g, h and surrogate.
+might overlap), and one compilation serves every reset, g, h and surrogate. The most frequent unit has ``fused``.
 
 All compiled code that calls each other stands in this one file: numba keeps what it compiled on disk, and looks only at
 the file of the function itself to see whether it has changed.
@@ -36,6 +36,8 @@ ZERO, ONE, TWO, FOUR = (
     np.float32(2),
     np.float32(4),
 )  # a Python float would widen float32 to double
+
+FLUSH = 8  # tiles of a row whose gradients of a parameter are added up in its own type
 
 LOG2_E, LN_2_HIGH, LN_2_LOW = np.float32(1 / math.log(2)), np.float32(0.693359375), np.float32(-2.12194440e-4)
 SHIFTER = np.float32(1.5 * 2**23)  # added and taken off again, it rounds to an integer; its last bits are that integer
@@ -315,7 +317,7 @@ def pull_activation(g: int, slope: Any, a: Any, x: Any) -> None:
     """x = dL/da of x = dL/ds."""
     if g == RELU:
         for i in range(len(x)):
-            x[i] = x[i] if a[i] > ZERO else ZERO
+            x[i] = ZERO if a[i] <= ZERO else x[i]  # what is not a number stays so
     elif g == LEAKY_RELU:
         for i in range(len(x)):
             x[i] = x[i] if a[i] > ZERO else slope * x[i]
@@ -351,6 +353,12 @@ def subtract(x: Any, total: Any) -> None:
     """total -= x."""
     for i in range(len(total)):
         total[i] -= x[i]
+
+
+@njit(inline="always")
+def summed(j: int, lo: int, hi: int, tile: int) -> bool:
+    """Whether sums in the arrays' own type end with the tile before j: at the end of a row, and every few tiles."""
+    return j == hi or (j - lo) % (FLUSH * tile) == 0
 
 
 @compiled
@@ -412,9 +420,10 @@ def backward(
             pull_activation(g, slope, a_t, x_t[i:j])
             if len(outside):
                 add(x_t[i:j], outside[t, i:j], x_t[i:j])
+            if summed(j, lo, hi, tile):
+                flush(decay_part, decay_sum)
+                flush(threshold_part, threshold_sum)
         carried = x_t
-        flush(decay_part, decay_sum)
-        flush(threshold_part, threshold_sum)
 
 
 @compiled
@@ -444,5 +453,6 @@ def start(
         if len(threshold_sum):
             sum_threshold(reset, d, gated, c, threshold_part[:n])
         pull_state(reset, d, c, gated, nothing[:n], s[i:j])
-    flush(decay_part, decay_sum)
-    flush(threshold_part, threshold_sum)
+        if summed(j, lo, hi, tile):
+            flush(decay_part, decay_sum)
+            flush(threshold_part, threshold_sum)

@@ -36,12 +36,12 @@ def _forward(x: Tensor, weight: Tensor, always: bool, rate: float) -> Outputs:
             "projection='dense' takes any"
         )
     if not always and (place >= 0 or ones > rate * x.numel()):
-        return torch.mm(x, weight.t()), bits, torch.zeros(1, dtype=torch.bool)
+        return torch.mm(x, weight.t()), bits, torch.zeros(1, dtype=torch.bool, device=x.device)
     out, columns = x.new_empty((len(x), len(weight))), weight.t().contiguous().numpy()
     given, filled = bits.numpy().view(np.uint32), out.numpy()
     work = parts(out.shape[1], len(x), ROWS)
     spread(lambda _, lo, hi: gather(given, columns, filled, lo, hi), work, len(x), ROWS)
-    return out, bits, torch.ones(1, dtype=torch.bool)
+    return out, bits, torch.ones(1, dtype=torch.bool, device=x.device)
 
 
 def _backward(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def _backward(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight:
 def _packed(x: Tensor) -> tuple[Tensor, int, int]:
     """The bits of x, how many ones there are, and the place of the first value that is neither 0 nor 1, or -1."""
     pack = compiled_code("events").pack
-    bits, rows = torch.empty(_words(x), dtype=torch.int32), x.detach().contiguous().numpy()
+    bits, rows = torch.empty(_words(x), dtype=torch.int32, device=x.device), x.detach().contiguous().numpy()
     words = bits.numpy().view(np.uint32)
     work = parts(x.shape[1], len(x), ROWS)
     found = np.empty((work, 2), np.int64)
