@@ -38,13 +38,13 @@ def choose(kernel: str, dynamics: Dynamics, parameter: Tensor, recurrent: bool =
     name = fastest if kernel == "auto" else kernel
     missing, reason = COMPILED[name].missing(), COMPILED[name].obstacle(dynamics, parameter)
     if kernel == "auto":
-        return Choice("eager", missing or reason) if missing or reason else _chosen(name, recurrent)
+        return Choice("eager", missing or reason) if missing or reason else _chosen(name, parameter.numel(), recurrent)
     if missing:
         raise MissingEngine(f"kernel={name!r}: {missing}")
     if reason:
         raise Unsupported(f"kernel={name!r}", [f"{reason}; kernel='eager' runs it"])
-    return _chosen(name, recurrent)
+    return _chosen(name, parameter.numel(), recurrent)
 
 
-def _chosen(name: str, recurrent: bool) -> Choice:
-    return Choice(name, triton.RECURRENT if recurrent and name == "triton" else None)
+def _chosen(name: str, neurons: int, recurrent: bool) -> Choice:
+    return Choice(name, triton.way(neurons) if recurrent and name == "triton" else None)

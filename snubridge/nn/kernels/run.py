@@ -15,6 +15,9 @@ from snubridge.nn.kernels.choice import KERNELS, choose
 from snubridge.nn.kernels.eager import Dynamics, State
 from snubridge.nn.surrogates import TanhDerivative
 
+AUTOCAST = [kind for kind in ("cpu", "cuda", "xpu", "mps", "hpu", "xla") if torch.amp.is_autocast_available(kind)]
+"""Where autocast is, asked once: Dynamo of PyTorch 2.11 cannot trace the question."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -49,7 +52,7 @@ def run(
     tensors = _alike(*(() if narrow else (drive,)), decay, threshold, *state, *weights)
     tensors = [drive, *tensors] if narrow else tensors
     device = drive.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if device in AUTOCAST and torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return _run(kernel, dynamics, *tensors)
     return _run(kernel, dynamics, *tensors)

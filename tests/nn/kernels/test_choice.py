@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -136,7 +135,7 @@ def test_parameters_without_values():
 
 @pytest.fixture
 def without_numba(monkeypatch):
-    monkeypatch.setattr(limits, "find_spec", lambda name: None if name == "numba" else find_spec(name))
+    monkeypatch.setattr(limits, "INSTALLED", False)
 
 
 def test_without_numba(without_numba):
@@ -156,7 +155,7 @@ def test_without_numba(without_numba):
 
 def test_numba_that_went_missing_is_no_silent_switch(monkeypatch):
     layer = nn.Unit(3, kernel="cpu")
-    monkeypatch.setattr(limits, "find_spec", lambda name: None)
+    monkeypatch.setattr(limits, "INSTALLED", False)
     with pytest.raises(sb.MissingEngine, match="numba"):
         layer(torch.rand(4, 2, 3))
     assert "kernel=none: kernel='cpu': numba is not installed" in repr(layer)
@@ -165,12 +164,12 @@ def test_numba_that_went_missing_is_no_silent_switch(monkeypatch):
 @pytest.fixture
 def with_triton(monkeypatch):
     """Installed, and no interpreter asked for."""
-    monkeypatch.setattr(of_triton, "find_spec", lambda name: object())
+    monkeypatch.setattr(of_triton, "INSTALLED", True)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
 
 def test_without_triton(monkeypatch):
-    monkeypatch.setattr(of_triton, "find_spec", lambda name: None)
+    monkeypatch.setattr(of_triton, "INSTALLED", False)
     for make in (nn.Unit, lambda n, **options: nn.SNU(n, n, **options)):
         with pytest.raises(
             sb.MissingEngine, match=r"kernel='triton': triton is not installed; pip install 'snubridge\[tri"
@@ -210,7 +209,7 @@ def test_auto_takes_triton_on_a_gpu(with_triton, monkeypatch):
         choose("auto", unit, Elsewhere("cuda")).reason
         == "TRITON_INTERPRET=1 is set, under which Triton compiles nothing"
     )
-    monkeypatch.setattr(of_triton, "find_spec", lambda name: None)
+    monkeypatch.setattr(of_triton, "INSTALLED", False)
     assert choose("auto", unit, Elsewhere("cuda")) == Choice(
         "eager", "triton is not installed; pip install 'snubridge[triton]'"
     )
@@ -317,10 +316,9 @@ print("numba" in sys.modules, "snubridge.nn.kernels.cpu.loops" in sys.modules)
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["False False", "False False", "True True"]
-    assert done.stdout.splitlines() == ["False False", "True True"]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", ["eager", "cpu"])
 def test_tensors_on_several_devices_are_refused(kernel):
     x, elsewhere = torch.ones(4, 2, 5), torch.zeros(2, 5, device="meta")
     with pytest.raises(sb.errors.BadInput, match="are on cpu and meta; all must be on one device"):
@@ -330,7 +328,7 @@ def test_tensors_on_several_devices_are_refused(kernel):
     assert nn.Unit(5, kernel=kernel).to("meta")(x.to("meta"))[0].device.type == "meta"
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", ["eager", "cpu"])
 def test_complex_states_are_refused(kernel):
     state = torch.zeros(2, 5, dtype=torch.complex64)
     with pytest.raises(sb.errors.BadInput, match="real numbers are needed"):

@@ -51,13 +51,13 @@ def test_numba_that_compiles_nothing_is_said(monkeypatch):
 
 
 def test_every_kernel_is_tried(monkeypatch):
-    monkeypatch.setattr("snubridge.nn.kernels.triton.limits.find_spec", lambda name: None)
+    monkeypatch.setattr("snubridge.nn.kernels.triton.limits.INSTALLED", False)
     assert kernels.examined() == {
         "eager": "ready",
         "cpu": 'ready, what kernel="auto" runs',
         "triton": "MissingEngine: kernel='triton': triton is not installed; pip install 'snubridge[triton]'",
     }
-    monkeypatch.setattr(limits, "find_spec", lambda name: None)
+    monkeypatch.setattr(limits, "INSTALLED", False)
     found = kernels.examined()
     assert found["eager"] == 'ready, what kernel="auto" runs'
     assert found["cpu"].startswith("MissingEngine: kernel='cpu': numba is not installed; pip install")

@@ -12,6 +12,8 @@ from snubridge.ir.functions import Identity, ReLU, Reset, Step
 from snubridge.nn.kernels.codes import RESETS, G, H, uncoded
 from snubridge.nn.kernels.eager import Dynamics
 
+INSTALLED = find_spec("numba") is not None  # asked once: Dynamo of PyTorch 2.11 cannot trace the question
+
 
 def fusible(codes: Sequence[int]) -> bool:
     """Whether ``fused`` computes this unit: the paper's, and most that are trained."""
@@ -21,7 +23,7 @@ def fusible(codes: Sequence[int]) -> bool:
 
 def missing() -> str | None:
     """What is not installed, or switched off, or None."""
-    if not find_spec("numba"):
+    if not INSTALLED:
         return "numba is not installed; pip install 'snubridge[torch]'"
     off = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
     return "NUMBA_DISABLE_JIT is set, so that numba compiles nothing; unset it" if off else None

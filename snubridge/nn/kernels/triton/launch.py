@@ -1,9 +1,9 @@
-"""How a call is cut into programs, and the launch of the two kernels."""
+"""How a call is cut into programs, and the launch of the kernels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -13,12 +13,13 @@ from torch import Tensor
 from snubridge.errors import MissingEngine
 from snubridge.ir.functions import Reset, Step
 from snubridge.nn.kernels.codes import RESETS, TIE, H
-from snubridge.nn.kernels.triton.limits import WIDEST
+from snubridge.nn.kernels.triton.limits import ON_CHIP, WIDEST
 
 LATERAL, STEPPING = RESETS[Reset.LATERAL], (H[Step], TIE)
 COLUMNS, WARPS = {"forward": 256, "backward": 128}, 4  # on the way back a chunk of steps is in a thread's registers
 FAR, CLOSE = 16, 4  # steps between checkpoints; so few that every unit fits, and compiles in a tenth of the time
 NARROWEST = 64
+SMALLEST = 32  # neurons of a recurrent layer to a program, at least
 
 
 class Geometry(NamedTuple):
@@ -50,41 +51,69 @@ def geometries(kernel: str, codes: Sequence[int]) -> Iterator[Geometry]:
     yield from (geometry(kernel, codes, steps, width) for steps in (1, FAR) for width in widths)
 
 
-class Launch:
-    """A call for the sequence ``like``, (T, B, N)."""
+def square(neurons: int) -> tuple[int, int]:
+    """Columns, and warps, of a program that holds the recurrent weights of so many neurons: 32 to 64 a thread."""
+    block = max(SMALLEST, 1 << (neurons - 1).bit_length())
+    return block, max(1, block * block // 2048)
+
+
+def squares() -> list[tuple[int, int]]:
+    """Every one that ``square`` may give."""
+    return [square(SMALLEST << k) for k in range((ON_CHIP // SMALLEST).bit_length())]
+
+
+class Call:
+    """A call of a kernel of ``code`` for a sequence like ``like``, (T, B, N)."""
+
+    code: str
 
     def __init__(self, like: Tensor, codes: Sequence[int], numbers: Sequence[float]) -> None:
-        self.steps, samples, self.neurons = like.shape
+        self.steps, self.samples, self.neurons = like.shape
         self.reset, self.g, self.h, self.form, self.detached = codes
         self.slope, self.rate, self.scale = numbers
-        self.columns = samples * self.neurons
-        self._samples, self._codes, self._device = samples, codes, like.device
-
-    def _on_device(self) -> AbstractContextManager[Any]:
-        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+        self.columns = self.samples * self.neurons
+        self._codes, self._device = codes, like.device
 
     def _run(
-        self, kernel: str, nothing: Tensor, tensors: Sequence[Tensor | None], *rest: Any, **constants: Any
+        self, kernel: str, programs: int, warps: int, tensors: Sequence[Tensor | None], *rest: Any, **constants: Any
     ) -> None:
-        pointers = [nothing if tensor is None else tensor for tensor in tensors]
-        sizes = self.steps, self.neurons, self.columns
-        block, warps, steps = geometry(kernel, self._codes, self.steps, self.neurons)
-        programs = self._samples if self.reset == LATERAL else -(-self.columns // block)
-        with self._on_device():
-            getattr(_code(), kernel)[(programs,)](
-                *pointers, *sizes, *rest, RESET=self.reset, G=self.g, H=self.h, **constants, K=steps, BLOCK=block,
-                num_warps=warps, enable_fp_fusion=False,
+        """One launch; what is absent gets the first tensor's address, and a constant that says so."""
+        pointers = [tensors[0] if tensor is None else tensor for tensor in tensors]
+        with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+            getattr(_code(self.code), kernel)[(programs,)](
+                *pointers, self.steps, self.neurons, self.columns, *rest, RESET=self.reset, G=self.g, H=self.h,
+                **constants, num_warps=warps, enable_fp_fusion=False,
             )  # fmt: skip
+
+    def sums(self, like: Tensor, wanted: bool) -> Tensor | None:
+        """Room for a parameter's gradient, in double, one for each column."""
+        return torch.zeros(self.columns, dtype=torch.float64, device=like.device) if wanted else None
+
+    def summed(self, sums: Tensor | None, parameter: Tensor) -> Tensor:
+        """The gradient (N,), rounded once."""
+        return torch.zeros_like(parameter) if sums is None else sums.view(-1, self.neurons).sum(0).to(parameter.dtype)
+
+
+class Launch(Call):
+    """Of ``kernels``: neurons that hear nothing of each other, or of others one step at a time."""
+
+    code = "kernels"
+
+    def _geometry(self, kernel: str) -> tuple[int, int, dict[str, int]]:
+        block, warps, steps = geometry(kernel, self._codes, self.steps, self.neurons)
+        programs = self.samples if self.reset == LATERAL else -(-self.columns // block)
+        return programs, warps, {"K": steps, "BLOCK": block}
 
     def forward(
         self, x: Tensor, more: Tensor | None, parameters: Sequence[Tensor], before: Sequence[Tensor],
         y: Tensor | None, a: Tensor | None, bits: Tensor | None, checkpoints: Tensor | None, last: Tensor,
     ) -> None:  # fmt: skip
         """Fills y, a, the bits of y and the checkpoints, where wanted, and the last state; all next to each other."""
+        programs, warps, sizes = self._geometry("forward")
         tensors = (x, more, *parameters, *before, y, a, bits, checkpoints, last)
         self._run(
-            "forward", x, tensors, self.slope, MORE=more is not None, Y=y is not None, A=a is not None,
-            BITS=bits is not None, KEEP=checkpoints is not None,
+            "forward", programs, warps, tensors, self.slope, MORE=more is not None, Y=y is not None, A=a is not None,
+            BITS=bits is not None, KEEP=checkpoints is not None, **sizes,
         )  # fmt: skip
 
     def backward(
@@ -100,25 +129,55 @@ class Launch:
         tensors = (x, checkpoints, *received, following, *parameters, *before, *into)
         y, more, a, last = (gradient is not None for gradient in received)
         decay, threshold = (total is not None for total in sums)
+        programs, warps, sizes = self._geometry("backward")
         self._run(
-            "backward", x, tensors, self.slope, self.rate, self.scale, FORM=self.form, DETACHED=bool(self.detached),
-            RECOMPUTE=checkpoints is not None, Y=y, MORE=more, A=a, LAST=last, FOLLOWING=following is not None,
-            START=from_before is not None, DECAY=decay, THRESHOLD=threshold, ADD=add,
+            "backward", programs, warps, tensors, self.slope, self.rate, self.scale, FORM=self.form,
+            DETACHED=bool(self.detached), RECOMPUTE=checkpoints is not None, Y=y, MORE=more, A=a, LAST=last,
+            FOLLOWING=following is not None, START=from_before is not None, DECAY=decay, THRESHOLD=threshold, ADD=add,
+            **sizes,
         )  # fmt: skip
 
-    def sums(self, like: Tensor, wanted: bool) -> Tensor | None:
-        """Room for a parameter's gradient, in double, one for each column."""
-        return torch.zeros(self.columns, dtype=torch.float64, device=like.device) if wanted else None
 
-    def summed(self, sums: Tensor | None, parameter: Tensor) -> Tensor:
-        """The gradient (N,), rounded once."""
-        return torch.zeros_like(parameter) if sums is None else sums.view(-1, self.neurons).sum(0).to(parameter.dtype)
+class RecurrentLaunch(Call):
+    """Of ``persistent``: a recurrent layer of N <= ON_CHIP, all steps in one launch."""
+
+    code = "persistent"
+
+    def _geometry(self) -> tuple[int, int, dict[str, int]]:
+        block, warps = square(self.neurons)
+        return self.samples, warps, {"LEVELS": block.bit_length() - 1, "BLOCK": block}
+
+    def forward(
+        self, x: Tensor, weight: Tensor, decay: Tensor, threshold: Tensor, s_0: Tensor, y_0: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """y, a (T, B, N) and the last state; all that is given is contiguous."""
+        y, a, last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(s_0)
+        programs, warps, sizes = self._geometry()
+        tensors = (x, weight.t().contiguous(), decay, threshold, s_0, y_0, y, a, last)
+        self._run("forward", programs, warps, tensors, self.slope, **sizes)
+        return y, a, last
+
+    def backward(
+        self, from_y: Tensor | None, from_a: Tensor | None, from_last: Tensor | None, a: Tensor, weight: Tensor,
+        decay: Tensor, threshold: Tensor, s_0: Tensor, y_0: Tensor, learned: Sequence[bool],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """The gradients of x, decay, threshold, s_0 and y_0; ``learned``: whether the parameters want theirs."""
+        x, s, y = (torch.empty_like(like) for like in (a, s_0, y_0))
+        sums = [self.sums(a, wanted) for wanted in learned]
+        programs, warps, sizes = self._geometry()
+        self._run(
+            "backward", programs, warps,
+            (a, weight, from_y, from_a, from_last, decay, threshold, s_0, y_0, x, s, y, *sums), self.slope, self.rate,
+            self.scale, FORM=self.form, DETACHED=bool(self.detached), Y=from_y is not None, A=from_a is not None,
+            LAST=from_last is not None, DECAY=bool(learned[0]), THRESHOLD=bool(learned[1]), **sizes,
+        )  # fmt: skip
+        return x, self.summed(sums[0], decay), self.summed(sums[1], threshold), s, y
 
 
-def _code() -> Any:
+def _code(name: str) -> Any:
     """The kernels; ``MissingEngine`` where Triton is there and does not import."""
     try:
-        return import_module("snubridge.nn.kernels.triton.kernels")
+        return import_module(f"snubridge.nn.kernels.triton.{name}")
     except ImportError as error:
         raise MissingEngine(
             f"kernel='triton': triton cannot be imported ({error}); kernel='eager' needs none"

@@ -11,13 +11,15 @@ from snubridge.ir.functions import Reset
 from snubridge.nn.kernels.codes import uncoded
 from snubridge.nn.kernels.eager import Dynamics
 
+INSTALLED = find_spec("triton") is not None  # asked once: Dynamo of PyTorch 2.11 cannot trace the question
 WIDEST = 512  # neurons of a sample that one program holds, all K steps of them in registers: what LATERAL needs
+ON_CHIP = 128  # neurons of a recurrent layer whose weights one program holds, in registers: none of them spills
 MOST = 2**24  # neurons of a sample whose numbers, times a block of columns, are below 2^31
 
 
 def missing() -> str | None:
     """What is not installed, or None."""
-    return None if find_spec("triton") else "triton is not installed; pip install 'snubridge[triton]'"
+    return None if INSTALLED else "triton is not installed; pip install 'snubridge[triton]'"
 
 
 def interpreted() -> bool:

@@ -2,8 +2,9 @@
 
     a_t = c_{t-1} + (x_t + H y_{t-1})
 
-Each step is a matrix product by torch and one launch of the same kernels over a single step; the gradient of H is one
-product in the end. Kept for the way back is a alone. Everything is float32.
+There are two ways, and ``way`` says which: where H fits into the registers of a program, all steps in one launch,
+``persistent``; else ``stepwise``, whose launches are recorded as a CUDA graph. The gradient of H is one product in the
+end. Kept for the way back is a alone. Everything is float32.
 """
 
 from __future__ import annotations
@@ -16,14 +17,22 @@ from torch import Tensor
 
 from snubridge.ir.functions import Reset
 from snubridge.nn.kernels.codes import RESETS
-from snubridge.nn.kernels.cpu.recurrence import aligned
 from snubridge.nn.kernels.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
-from snubridge.nn.kernels.triton.launch import Launch
+from snubridge.nn.kernels.triton import stepwise
+from snubridge.nn.kernels.triton.graphs import replayed
+from snubridge.nn.kernels.triton.launch import Launch, RecurrentLaunch
+from snubridge.nn.kernels.triton.limits import ON_CHIP
 from snubridge.nn.kernels.triton.operators import near
 
-RECURRENT = "a matrix product and a launch for each step"  # what a layer says of it
 Outputs = tuple[Tensor, Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def way(neurons: int) -> str:
+    """How a recurrent layer of so many neurons runs, in words."""
+    if neurons <= ON_CHIP:
+        return "one launch for all steps, the recurrent weights in registers"
+    return "a matrix product and a launch for each step, recorded as a CUDA graph"
 
 
 def _forward(
@@ -37,13 +46,10 @@ def _forward(
     numbers: Sequence[float],
 ) -> Outputs:
     """The drive x (T, B, N) and H, ``weight`` (N, N), to y and a (T, B, N) and the last state (B, N)."""
-    y, a, last, received = (like.new_empty(like.shape) for like in (x, x, s_0, y_0))
-    x, decay, threshold, state, y_before = near(x, decay, threshold, s_0, y_0)
-    launch, before = Launch(x[:1], codes, numbers), aligned(y_before)
-    for x_t, y_t, a_t in zip(x.unbind(0), y.unbind(0), a.unbind(0), strict=True):
-        torch.mm(before, weight.t(), out=received)
-        launch.forward(x_t, received, (decay, threshold), (state, before), y_t, a_t, None, None, last)
-        state, before = last, aligned(y_t)
+    x, weight, decay, threshold, s_0, y_0 = given = near(x, weight, decay, threshold, s_0, y_0)
+    if x.shape[-1] <= ON_CHIP:
+        return RecurrentLaunch(x, codes, numbers).forward(x, weight, decay, threshold, s_0, y_0)
+    y, a, last = replayed(stepwise.forward, given, tuple(codes), tuple(numbers))
     return y, a, last
 
 
@@ -65,39 +71,18 @@ def _backward(
 
     ``learned``: whether H, decay and threshold want theirs; where not, it is zero.
     """
-    x, s, y = (like.new_empty(like.shape) for like in (a, s_0, y_0))
-    a, decay, threshold, s_0, y_0 = near(a, decay, threshold, s_0, y_0)
     from_y, from_a, from_last = (None if g is None else g.contiguous() for g in (from_y, from_a, from_last))
-    launch = Launch(a[:1], codes, numbers)
-    sums = [launch.sums(a, wanted) for wanted in learned[1:]]
-    following: Tensor | None = None
-    received: Tensor | None = None
-    for t in range(len(a) - 1, -1, -1):
-        final = from_last if t == len(a) - 1 else None
-        gradients = (_step(from_y, t), received, _step(from_a, t), final)
-        launch.backward(
-            a[t],
-            None,
-            gradients,
-            following,
-            (decay, threshold),
-            (s_0, y_0),
-            x[t],
-            None if t else (s, y),
-            sums,
-            add=True,
-        )
-        following, received = x[t], torch.mm(x[t], weight) if t else None
-    y += torch.mm(x[0], weight)
+    a, weight, decay, threshold, s_0, y_0 = near(a, weight, decay, threshold, s_0, y_0)
+    given = from_y, from_a, from_last, a, weight, decay, threshold, s_0, y_0
+    if a.shape[-1] <= ON_CHIP:
+        x, *others = RecurrentLaunch(a, codes, numbers).backward(*given, learned[1:])
+    else:
+        x, *others = replayed(stepwise.backward, given, tuple(codes), tuple(numbers), tuple(learned[1:]))
     from_weight = torch.zeros_like(weight)
     if learned[0]:
         outputs = torch.cat([y_0[None], _outputs(a, threshold, codes, numbers)[:-1]])
         torch.mm(x.flatten(0, 1).t(), outputs.flatten(0, 1), out=from_weight)
-    return x, from_weight, launch.summed(sums[0], decay), launch.summed(sums[1], threshold), s, y
-
-
-def _step(x: Tensor | None, t: int) -> Tensor | None:
-    return None if x is None else x[t]
+    return x, from_weight, others[0], others[1], others[2], others[3]
 
 
 def _outputs(a: Tensor, threshold: Tensor, codes: Sequence[int], numbers: Sequence[float]) -> Tensor:

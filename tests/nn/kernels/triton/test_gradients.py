@@ -9,6 +9,7 @@ import torch
 
 import snubridge as sb
 from snubridge.nn.kernels import State, run
+from snubridge.nn.kernels.triton import recurrence
 from tests.nn.kernels.cases import RESETS, SOFT, STEPS, SURROGATES, G, drawn, dynamics
 from tests.nn.kernels.comparison import NAMES, OUTPUTS, compare
 
@@ -16,6 +17,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("the interpreter needs a process started with TRITON_INTERPRET=1", allow_module_level=True)
 
+WAYS = {"all steps in one launch": recurrence.ON_CHIP, "step by step": 0}
 HS = [
     *((STEPS[0], surrogate) for surrogate in SURROGATES),
     (STEPS[1], SURROGATES[0]),
@@ -42,7 +44,9 @@ def test_integrators(g, recurrent):
 
 
 @pytest.mark.parametrize(("reset", "detach_reset"), [*((reset, False) for reset in RESETS), (RESETS[0], True)])
-def test_every_recurrent_unit(reset, detach_reset):
+@pytest.mark.parametrize("way", WAYS)
+def test_every_recurrent_unit(way, reset, detach_reset, monkeypatch):
+    monkeypatch.setattr(recurrence, "ON_CHIP", WAYS[way])
     for seed, (h, surrogate) in [(0, HS[0])] if detach_reset else [(0, HS[0]), (3, HS[-1])]:
         unit = dynamics(reset, G[2], h, surrogate, detach_reset)
         compare(unit, 10, 3, (5,), recurrent=True, seed=seed, kernel="triton")

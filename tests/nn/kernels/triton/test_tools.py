@@ -128,7 +128,7 @@ def test_networks_and_the_choice(short_chunks):
     assert layer.running_kernel == Choice("triton")
     assert "kernel=triton" in repr(layer)
     recurrent = nn.SNU(2, 3, recurrent=True, kernel="triton")
-    assert "kernel=triton (a matrix product and a launch for each step)" in repr(recurrent)
+    assert "kernel=triton (one launch for all steps, the recurrent weights in registers)" in repr(recurrent)
     assert nn.SNU(2, 3).running_kernel == Choice("cpu")
     assert examined()["triton"] == "ready"
     module = nn.to_module(nn.capture(layer, 2), kernel="triton")
