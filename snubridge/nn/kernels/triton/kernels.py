@@ -5,8 +5,9 @@ columns; for LATERAL it has one sample, whose N neurons must fit. What limits is
 y and, every K steps, the state carried into the step; backward reads x and that state again, computes the K steps anew
 in registers, and walks them back.
 
-T is never specialized: one compilation serves all lengths. Offsets that grow with T are 64 bits wide, per program; what
-each thread adds to them is 32. A pointer for what is absent is any pointer: a constant says that it is not used.
+T is never specialized: one compilation serves all lengths. The K steps of a chunk are unrolled, and what the last one
+lacks, if it is shorter, is branched over in a copy of the code: as masks it would take registers from every chunk.
+Offsets are 64 bits wide. A pointer for what is absent is any pointer: a constant says that it is not used.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
@@ -47,6 +48,57 @@ def _columns(RESET: tl.constexpr, BLOCK: tl.constexpr, N, M):
     return origin, lane, neuron, inside
 
 
+@triton.jit
+def _step(
+    x, more, y, a, row, inside, d, b, c, s, word, bit, slope,
+    RESET: tl.constexpr, G: tl.constexpr, H: tl.constexpr, MORE: tl.constexpr, Y: tl.constexpr, A: tl.constexpr,
+    BITS: tl.constexpr,
+):  # fmt: skip
+    """One step: c, s and the word of bits after it."""
+    drive = tl.load(x + row, mask=inside, other=0.0).to(tl.float32)
+    if MORE:
+        drive += tl.load(more + row, mask=inside, other=0.0)
+    value = c + drive
+    s = activated(G, slope, value)
+    out = put_out(H, s - b)
+    if A:
+        tl.store(a + row, value, mask=inside)
+    if Y:
+        tl.store(y + row, out.to(y.dtype.element_ty), mask=inside)
+    if BITS:
+        word |= (out > 0.0).to(tl.int32) << bit
+    return carried(RESET, d, b, s, gated(RESET, out, inside)), s, word
+
+
+@triton.jit
+def _chunk(
+    x, more, y, a, bits, checkpoints, row, chunk, words, first, T, step, inside, d, b, c, s, word, slope,
+    RESET: tl.constexpr, G: tl.constexpr, H: tl.constexpr, MORE: tl.constexpr, Y: tl.constexpr, A: tl.constexpr,
+    BITS: tl.constexpr, KEEP: tl.constexpr, K: tl.constexpr, LAST: tl.constexpr,
+):  # fmt: skip
+    """K steps, of the LAST chunk those before T; and where the next chunk begins."""
+    if KEEP:
+        tl.store(checkpoints + chunk, c, mask=inside)
+    for i in tl.static_range(K):
+        bit = (first + i) % 32
+        if LAST:
+            if first + i < T:
+                c, s, word = _step(
+                    x, more, y, a, row, inside, d, b, c, s, word, bit, slope, RESET, G, H, MORE, Y, A, BITS
+                )  # fmt: skip
+        else:
+            c, s, word = _step(
+                x, more, y, a, row, inside, d, b, c, s, word, bit, slope, RESET, G, H, MORE, Y, A, BITS
+            )  # fmt: skip
+        row += step
+    if BITS:  # noqa: SIM102  # a constant, and a value known to the program alone
+        if ((first + K) % 32 == 0) | (first + K >= T):
+            tl.store(bits + words, word, mask=inside)
+            word = tl.zeros_like(word)
+            words += step
+    return c, s, word, row, chunk + step, words
+
+
 @triton.jit(do_not_specialize=["T"])
 def forward(
     x, more, decay, threshold, s_0, y_0, y, a, bits, checkpoints, last, T, N, M, slope,
@@ -65,34 +117,96 @@ def forward(
     before = tl.load(y_0 + origin + lane, mask=inside, other=0.0)
     c = carried(RESET, d, b, s, gated(RESET, before, inside))
     word = tl.zeros_like(lane)
-    row, chunk, words = origin, origin, origin
-    for first in range(0, T, K):
-        if KEEP:
-            tl.store(checkpoints + chunk + lane, c, mask=inside)
-            chunk += step
-        for i in tl.static_range(K):
-            live = first + i + tl.zeros_like(lane) < T
-            drive = tl.load(x + row + lane, mask=inside & live, other=0.0).to(tl.float32)
-            if MORE:
-                drive += tl.load(more + row + lane, mask=inside & live, other=0.0)
-            value = c + drive
-            state = activated(G, slope, value)
-            out = put_out(H, state - b)
-            if A:
-                tl.store(a + row + lane, value, mask=inside & live)
-            if Y:
-                tl.store(y + row + lane, out.to(y.dtype.element_ty), mask=inside & live)
-            if BITS:
-                word |= (live & (out > 0.0)).to(tl.int32) << ((first + i) % 32)
-            c = carried(RESET, d, b, state, gated(RESET, out, inside))
-            s = tl.where(live, state, s)
-            row += step
-        if BITS:  # noqa: SIM102  # a constant, and a value known to the program alone
-            if ((first + K) % 32 == 0) | (first + K >= T):
-                tl.store(bits + words + lane, word, mask=inside)
-                word = tl.zeros_like(lane)
-                words += step
+    row = origin + lane
+    chunk, words = row, row
+    whole = T // K * K
+    for first in range(0, whole, K):
+        c, s, word, row, chunk, words = _chunk(
+            x, more, y, a, bits, checkpoints, row, chunk, words, first, T, step, inside, d, b, c, s, word, slope,
+            RESET, G, H, MORE, Y, A, BITS, KEEP, K, False,
+        )  # fmt: skip
+    if K > 1:  # noqa: SIM102  # a constant, and a value known to the program alone
+        if whole < T:
+            c, s, word, row, chunk, words = _chunk(
+                x, more, y, a, bits, checkpoints, row, chunk, words, whole, T, step, inside, d, b, c, s, word, slope,
+                RESET, G, H, MORE, Y, A, BITS, KEEP, K, True,
+            )  # fmt: skip
     tl.store(last + origin + lane, s, mask=inside)
+
+
+@triton.jit
+def _step_back(
+    from_y, more, from_a, from_x, row, inside, d, b, value, after, end, decay_part, threshold_part, slope, rate,
+    scale,
+    RESET: tl.constexpr, G: tl.constexpr, H: tl.constexpr, FORM: tl.constexpr, DETACHED: tl.constexpr,
+    Y: tl.constexpr, MORE: tl.constexpr, A: tl.constexpr, DECAY: tl.constexpr, THRESHOLD: tl.constexpr,
+):  # fmt: skip
+    """One step back from a = ``value``: dL/da, and the parameters' sums with this step; ``end`` is added to dL/ds."""
+    s = activated(G, slope, value)
+    v = s - b
+    y = put_out(H, v)
+    gate = gated(RESET, y, inside)
+    received = tl.zeros_like(d)
+    if Y:
+        received = tl.load(from_y + row, mask=inside, other=0.0).to(tl.float32)
+    if MORE:
+        received += tl.load(more + row, mask=inside, other=0.0)
+    received += pulled_output(RESET, DETACHED, d, b, s, y, gate, after, inside)
+    inner = received * differentiated(FORM, rate, scale, v)
+    if DECAY:
+        decay_part += pulled_decay(RESET, b, s, gate, after)
+    if THRESHOLD:
+        threshold_part += pulled_threshold(RESET, d, gate, after) - inner
+    through = pulled_activation(G, slope, value, pulled_state(RESET, d, gate, after) + inner + end)
+    if A:
+        through += tl.load(from_a + row, mask=inside, other=0.0)
+    tl.store(from_x + row, through.to(from_x.dtype.element_ty), mask=inside)
+    return through, decay_part, threshold_part
+
+
+@triton.jit
+def _chunk_back(
+    x, checkpoints, from_y, more, from_a, from_x, row, chunk, first, T, step, inside, d, b, after, ending,
+    decay_sum, threshold_sum, slope, rate, scale,
+    RESET: tl.constexpr, G: tl.constexpr, H: tl.constexpr, FORM: tl.constexpr, DETACHED: tl.constexpr,
+    RECOMPUTE: tl.constexpr, Y: tl.constexpr, MORE: tl.constexpr, A: tl.constexpr, DECAY: tl.constexpr,
+    THRESHOLD: tl.constexpr, K: tl.constexpr, LAST: tl.constexpr,
+):  # fmt: skip
+    """K steps, of the LAST chunk those before T: a of each anew, then back; ``row`` is that of the first."""
+    kept = ()
+    nothing = tl.zeros_like(d)
+    if RECOMPUTE:
+        c = tl.load(checkpoints + chunk, mask=inside, other=0.0)
+    for i in tl.static_range(K):
+        value = nothing
+        if LAST:
+            if first + i < T:
+                value = tl.load(x + row, mask=inside, other=0.0).to(tl.float32)
+        else:
+            value = tl.load(x + row, mask=inside, other=0.0).to(tl.float32)
+        if RECOMPUTE:
+            value = c + value
+            state = activated(G, slope, value)
+            c = carried(RESET, d, b, state, gated(RESET, put_out(H, state - b), inside))
+        kept = kept + (value,)  # type: ignore[assignment] # noqa: RUF005  # it grows; Triton knows no starred tuples
+        row += step
+    decay_part, threshold_part = nothing, nothing
+    for i in tl.static_range(K - 1, -1, -1):
+        row -= step
+        if LAST:
+            if first + i < T:
+                after, decay_part, threshold_part = _step_back(
+                    from_y, more, from_a, from_x, row, inside, d, b, kept[i], after, ending, decay_part,
+                    threshold_part, slope, rate, scale, RESET, G, H, FORM, DETACHED, Y, MORE, A, DECAY, THRESHOLD,
+                )  # fmt: skip
+                ending = nothing
+        else:
+            after, decay_part, threshold_part = _step_back(
+                from_y, more, from_a, from_x, row, inside, d, b, kept[i], after, ending, decay_part,
+                threshold_part, slope, rate, scale, RESET, G, H, FORM, DETACHED, Y, MORE, A, DECAY, THRESHOLD,
+            )  # fmt: skip
+            ending = nothing
+    return after, ending, decay_sum + decay_part.to(tl.float64), threshold_sum + threshold_part.to(tl.float64)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -114,62 +228,30 @@ def backward(
     step = tl.cast(M, tl.int64)
     d = tl.load(decay + neuron, mask=inside, other=0.0)
     b = tl.load(threshold + neuron, mask=inside, other=0.0)
-    after = tl.zeros_like(d)
+    after, ending = tl.zeros_like(d), tl.zeros_like(d)
     if FOLLOWING:
         after = tl.load(following + origin + lane, mask=inside, other=0.0)
     if LAST:
-        end = tl.load(from_last + origin + lane, mask=inside, other=0.0)
+        ending = tl.load(from_last + origin + lane, mask=inside, other=0.0)
     decay_sum, threshold_sum = tl.zeros_like(d).to(tl.float64), tl.zeros_like(d).to(tl.float64)
-    chunks = tl.cdiv(T, K)
-    chunk = origin + tl.cast(chunks - 1, tl.int64) * step
-    rows = origin + tl.cast(chunks - 1, tl.int64) * K * step
-    for n in range(chunks):
-        first = (chunks - 1 - n) * K
-        kept = ()
-        row = rows
-        if RECOMPUTE:
-            c = tl.load(checkpoints + chunk + lane, mask=inside, other=0.0)
-        for i in tl.static_range(K):
-            live = first + i + tl.zeros_like(lane) < T
-            value = tl.load(x + row + lane, mask=inside & live, other=0.0).to(tl.float32)
-            if RECOMPUTE:
-                value = c + value
-                state = activated(G, slope, value)
-                c = carried(RESET, d, b, state, gated(RESET, put_out(H, state - b), inside))
-            kept = kept + (value,)  # type: ignore[assignment] # noqa: RUF005  # it grows; Triton knows no starred tuples
-            row += step
-        decay_part, threshold_part = tl.zeros_like(d), tl.zeros_like(d)
-        for i in tl.static_range(K - 1, -1, -1):
-            row -= step
-            live = first + i + tl.zeros_like(lane) < T
-            value = kept[i]
-            s = activated(G, slope, value)
-            v = s - b
-            y = put_out(H, v)
-            gate = gated(RESET, y, inside)
-            received = tl.zeros_like(d)
-            if Y:
-                received = tl.load(from_y + row + lane, mask=inside & live, other=0.0).to(tl.float32)
-            if MORE:
-                received += tl.load(more + row + lane, mask=inside & live, other=0.0)
-            received += pulled_output(RESET, DETACHED, d, b, s, y, gate, after, inside)
-            inner = received * differentiated(FORM, rate, scale, v)
-            if DECAY:
-                decay_part += tl.where(live, pulled_decay(RESET, b, s, gate, after), 0.0)
-            if THRESHOLD:
-                threshold_part += tl.where(live, pulled_threshold(RESET, d, gate, after) - inner, 0.0)
-            through = pulled_state(RESET, d, gate, after) + inner
-            if LAST:
-                through += tl.where(first + i + tl.zeros_like(lane) == T - 1, end, 0.0)
-            through = pulled_activation(G, slope, value, through)
-            if A:
-                through += tl.load(from_a + row + lane, mask=inside & live, other=0.0)
-            tl.store(from_x + row + lane, through.to(from_x.dtype.element_ty), mask=inside & live)
-            after = tl.where(live, through, after)
-        decay_sum += decay_part.to(tl.float64)
-        threshold_sum += threshold_part.to(tl.float64)
+    whole = T // K
+    chunk = origin + lane + tl.cast(whole, tl.int64) * step
+    row = origin + lane + tl.cast(whole, tl.int64) * K * step
+    if K > 1:  # noqa: SIM102  # a constant, and a value known to the program alone
+        if whole * K < T:
+            after, ending, decay_sum, threshold_sum = _chunk_back(
+                x, checkpoints, from_y, more, from_a, from_x, row, chunk, whole * K, T, step, inside, d, b,
+                after, ending, decay_sum, threshold_sum, slope, rate, scale, RESET, G, H, FORM, DETACHED, RECOMPUTE, Y,
+                MORE, A, DECAY, THRESHOLD, K, True,
+            )  # fmt: skip
+    for n in range(whole):
         chunk -= step
-        rows -= K * step
+        row -= K * step
+        after, ending, decay_sum, threshold_sum = _chunk_back(
+            x, checkpoints, from_y, more, from_a, from_x, row, chunk, (whole - 1 - n) * K, T, step, inside, d, b,
+            after, ending, decay_sum, threshold_sum, slope, rate, scale, RESET, G, H, FORM, DETACHED, RECOMPUTE, Y,
+            MORE, A, DECAY, THRESHOLD, K, False,
+        )  # fmt: skip
     if START:
         s = tl.load(s_0 + origin + lane, mask=inside, other=0.0)
         y = tl.load(y_0 + origin + lane, mask=inside, other=0.0)

@@ -17,7 +17,10 @@ from snubridge.nn.kernels.triton.limits import ON_CHIP, WIDEST
 
 LATERAL, STEPPING = RESETS[Reset.LATERAL], (H[Step], TIE)
 COLUMNS, WARPS = {"forward": 256, "backward": 128}, 4  # on the way back a chunk of steps is in a thread's registers
-FAR, CLOSE = 16, 4  # steps between checkpoints; so few that every unit fits, and compiles in a tenth of the time
+FAR = {"cuda": 16, "hip": 8}  # steps between checkpoints: what the scalar registers of AMD hold, too
+CLOSE = 4  # for units that need more registers: so few that every one fits, and compiles in a tenth of the time
+PLATFORM = "hip" if torch.version.hip else "cuda"
+REGISTERS, MOST_REGISTERS = 2**16, 255  # of a multiprocessor by Nvidia, of a thread
 NARROWEST = 64
 SMALLEST = 32  # neurons of a recurrent layer to a program, at least
 
@@ -30,25 +33,34 @@ class Geometry(NamedTuple):
     steps: int
 
 
-def spacing(codes: Sequence[int]) -> int:
+def spacing(codes: Sequence[int], platform: str = PLATFORM) -> int:
     """Steps from one checkpoint to the next: all of them are in registers on the way back."""
     reset, _, h, _, _ = codes
-    return FAR if h in STEPPING and reset != LATERAL else CLOSE
+    return FAR[platform] if h in STEPPING and reset != LATERAL else CLOSE
 
 
-def geometry(kernel: str, codes: Sequence[int], steps: int, neurons: int) -> Geometry:
+def options(warps: int, platform: str = PLATFORM) -> dict[str, Any]:
+    """How Triton is to compile: without fused multiply-add, and on Nvidia with all the registers that there are.
+
+    Left to itself, ptxas spills a few of them so that more warps fit.
+    """
+    fixed: dict[str, Any] = {"num_warps": warps, "enable_fp_fusion": False}
+    return fixed | ({"maxnreg": min(MOST_REGISTERS, REGISTERS // (32 * warps))} if platform == "cuda" else {})
+
+
+def geometry(kernel: str, codes: Sequence[int], steps: int, neurons: int, platform: str = PLATFORM) -> Geometry:
     """That of a sequence, or of a single step, as of a recurrent layer."""
-    k = 1 if steps == 1 else spacing(codes)
+    k = 1 if steps == 1 else spacing(codes, platform)
     if codes[0] != LATERAL:
         return Geometry(COLUMNS[kernel], WARPS, k)
     block = max(NARROWEST, 1 << (neurons - 1).bit_length())
     return Geometry(block, block // 32, k)
 
 
-def geometries(kernel: str, codes: Sequence[int]) -> Iterator[Geometry]:
+def geometries(kernel: str, codes: Sequence[int], platform: str = PLATFORM) -> Iterator[Geometry]:
     """Every one that ``geometry`` may give for a unit."""
     widths = [NARROWEST << k for k in range((WIDEST // NARROWEST).bit_length())] if codes[0] == LATERAL else [1]
-    yield from (geometry(kernel, codes, steps, width) for steps in (1, FAR) for width in widths)
+    yield from (geometry(kernel, codes, steps, width, platform) for steps in (1, 2) for width in widths)
 
 
 def square(neurons: int) -> tuple[int, int]:
@@ -82,7 +94,7 @@ class Call:
         with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
             getattr(_code(self.code), kernel)[(programs,)](
                 *pointers, self.steps, self.neurons, self.columns, *rest, RESET=self.reset, G=self.g, H=self.h,
-                **constants, num_warps=warps, enable_fp_fusion=False,
+                **constants, **options(warps),
             )  # fmt: skip
 
     def sums(self, like: Tensor, wanted: bool) -> Tensor | None:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from snubridge.ir.functions import Step
 from snubridge.nn.kernels import codes
-from snubridge.nn.kernels.triton.launch import STEPPING, geometries, squares
+from snubridge.nn.kernels.triton.launch import LATERAL as LATERAL
+from snubridge.nn.kernels.triton.launch import STEPPING, _code, geometries, options, squares
 
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 SIZES = {"T": "i32", "N": "i32", "M": "i32", "slope": "fp32", "rate": "fp32", "scale": "fp32"}
@@ -68,8 +69,8 @@ def _flags(code, kernel, one):
     return optional | {"MORE": (False,), "RECOMPUTE": (True,), "FOLLOWING": (False,), "START": (True,), "ADD": (False,)}
 
 
-def configurations(code, kernel, flags_too=0):
-    """All units in all geometries, all on that can be, which needs the most registers; and ``flags_too`` others each."""
+def configurations(code, kernel, platform, flags_too=0):
+    """All units in all geometries, all on that can be, which takes the most; and ``flags_too`` others of each."""
     drawn = random.Random(0)
     for unit in _units(kernel):
         reset, g, h, form, detached = unit
@@ -78,22 +79,22 @@ def configurations(code, kernel, flags_too=0):
         if code == "persistent":
             shapes = [(warps, {"LEVELS": block.bit_length() - 1, "BLOCK": block}) for block, warps in squares()]
         else:
-            shapes = [(warps, {"K": k, "BLOCK": block}) for block, warps, k in geometries(kernel, unit)]
+            shapes = [(warps, {"K": k, "BLOCK": block}) for block, warps, k in geometries(kernel, unit, platform)]
         for warps, sizes in shapes:
             one = sizes.get("K") == 1
             flags = _flags(code, kernel, one)
             kinds = ["fp32"] if code == "persistent" or one or h not in STEPPING else ["fp32", "fp16", "bf16"]
-            chosen = [[options[-1] for options in flags.values()]]
-            chosen += [[drawn.choice(options) for options in flags.values()] for _ in range(flags_too)]
+            chosen = [[values[-1] for values in flags.values()]]
+            chosen += [[drawn.choice(values) for values in flags.values()] for _ in range(flags_too)]
             for values, kind in itertools.product(chosen, kinds):
                 constants = fixed | dict(zip(flags, values, strict=True)) | sizes
                 yield Configuration(code, kernel, warps, tuple(constants.items()), kind)
 
 
-def paired(code, kernel):
+def paired(code, kernel, platform):
     """So few configurations that every pair of choices which may meet does meet in one of them."""
     drawn = random.Random(0)
-    pool = drawn.sample(found := list(configurations(code, kernel, flags_too=4)), len(found))
+    pool = drawn.sample(found := list(configurations(code, kernel, platform, flags_too=4)), len(found))
     pairs = [set(itertools.combinations([*each.constants, ("kind", each.kind)], 2)) for each in pool]
     missing = set().union(*pairs)
     while missing:
@@ -111,8 +112,6 @@ def compiled(target, configuration, fusion=False):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from snubridge.nn.kernels.triton.launch import _code
-
     code, kernel, warps, constants, kind = configuration
     function, fixed = getattr(_code(code), kernel), dict(constants)
     narrow = dict.fromkeys(NARROW, kind)
@@ -122,8 +121,8 @@ def compiled(target, configuration, fusion=False):
     }
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(signature) if signature[name][0] == "*"}
     source = ASTSource(fn=function, signature=signature, constexprs=fixed, attrs=aligned)
-    options = {"num_warps": warps, "enable_fp_fusion": fusion}
-    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options=options)
+    chosen = options(warps, TARGETS[target][0]) | ({"enable_fp_fusion": True} if fusion else {})
+    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options=chosen)
 
 
 def fused(made):

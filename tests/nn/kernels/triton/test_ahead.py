@@ -18,20 +18,25 @@ if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("TRITON_INTERPRET=1: Triton compiles nothing", allow_module_level=True)
 
 KERNELS = list(itertools.product(("kernels", "persistent"), ("forward", "backward")))
-CASES = [case for code, kernel in KERNELS for case in ahead.paired(code, kernel)]
 ALL = os.environ.get("SNUBRIDGE_TRITON") == "all"
-WHOLE = [case for code, kernel in KERNELS for case in ahead.configurations(code, kernel)]
 
 
-@pytest.mark.parametrize("target", ahead.TARGETS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+def cases(configurations):
+    """For every target and kernel."""
+    return [
+        pytest.param(target, case, id=f"{target}-{case}")
+        for target, (platform, *_) in ahead.TARGETS.items()
+        for code, kernel in KERNELS
+        for case in configurations(code, kernel, platform)
+    ]
+
+
+@pytest.mark.parametrize(("target", "case"), cases(ahead.paired))
 def test_nothing_is_fused_and_nothing_spills(target, case, tmp_path):
     assert not ahead.faults(target, case, tmp_path)
 
 
-@pytest.mark.skipif(not ALL, reason="SNUBRIDGE_TRITON=all asks for all of them")
-@pytest.mark.parametrize("target", ahead.TARGETS)
-@pytest.mark.parametrize("case", WHOLE, ids=str)
+@pytest.mark.parametrize(("target", "case"), cases(ahead.configurations) if ALL else [])
 def test_nor_in_any_unit_with_all_that_is_optional(target, case, tmp_path):
     assert not ahead.faults(target, case, tmp_path)
 
@@ -44,19 +49,19 @@ def without_divisions(case):
 @pytest.mark.parametrize("target", ahead.TARGETS)
 @pytest.mark.parametrize(("code", "kernel"), KERNELS)
 def test_units_without_divisions_have_no_fused_instruction_at_all(target, code, kernel):
-    case = next(filter(without_divisions, ahead.configurations(code, kernel)))
+    case = next(filter(without_divisions, ahead.configurations(code, kernel, ahead.TARGETS[target][0])))
     assert not ahead.fused(ahead.compiled(target, case))
 
 
 @pytest.mark.parametrize("target", ahead.TARGETS)
 def test_what_is_looked_for_is_found_where_it_is_allowed(target):
-    case = next(ahead.configurations("kernels", "forward"))
+    case = next(ahead.configurations("kernels", "forward", ahead.TARGETS[target][0]))
     assert ahead.fused(ahead.compiled(target, case, fusion=True))
 
 
-def test_what_spills_is_found(tmp_path):
+@pytest.mark.parametrize("target", ahead.TARGETS)
+def test_what_spills_is_found(target, tmp_path):
     """The weights of 256 neurons, in the registers of a program that is meant for 128."""
-    case = list(ahead.configurations("persistent", "forward"))[-1]
+    *_, case = ahead.configurations("persistent", "forward", ahead.TARGETS[target][0])
     sizes = dict(case.constants) | {"LEVELS": 8, "BLOCK": 256}
-    for target in ahead.TARGETS:
-        assert any(ahead.spilled(ahead.compiled(target, case._replace(constants=tuple(sizes.items()))), tmp_path))
+    assert any(ahead.spilled(ahead.compiled(target, case._replace(constants=tuple(sizes.items()))), tmp_path))
