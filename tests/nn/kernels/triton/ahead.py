@@ -21,6 +21,7 @@ from snubridge.nn.kernels.triton.launch import STEPPING, _code, geometries, opti
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 SIZES = {"T": "i32", "N": "i32", "M": "i32", "slope": "fp32", "rate": "fp32", "scale": "fp32"}
 TYPES = {"bits": "i32", "decay_sums": "fp64", "threshold_sums": "fp64"}
+DIVIDED = ("all", "addresses", "nothing")  # by 16, as Triton sees it at a launch: addresses, and N and M, or neither
 NARROW = ("x", "y", "from_x", "from_y")
 SURROGATES = sorted({made(kind())[0] for kind, made in codes.SURROGATES.items()})
 OUTPUTS = [  # (h, the form of its derivative)
@@ -30,17 +31,18 @@ OUTPUTS = [  # (h, the form of its derivative)
 
 
 class Configuration(NamedTuple):
-    """A kernel of ``code`` with its constants, its warps, and the type of the drive and the spikes."""
+    """A kernel of ``code`` with its constants, its warps, the type of the drive and the spikes, what 16 divides."""
 
     code: str
     kernel: str
     warps: int
     constants: tuple[tuple[str, Any], ...]
     kind: str = "fp32"
+    divided: str = "all"
 
     def __str__(self) -> str:
         values = "-".join(f"{name}{int(value)}" for name, value in self.constants)
-        return f"{self.code}-{self.kernel}-{self.kind}-{values}"
+        return f"{self.code}-{self.kernel}-{self.kind}-{self.divided}-{values}"
 
 
 def _units(kernel):
@@ -84,18 +86,24 @@ def configurations(code, kernel, platform, flags_too=0):
             one = sizes.get("K") == 1
             flags = _flags(code, kernel, one)
             kinds = ["fp32"] if code == "persistent" or one or h not in STEPPING else ["fp32", "fp16", "bf16"]
-            chosen = [[values[-1] for values in flags.values()]]
-            chosen += [[drawn.choice(values) for values in flags.values()] for _ in range(flags_too)]
-            for values, kind in itertools.product(chosen, kinds):
+            chosen = [("all", [values[-1] for values in flags.values()])]
+            chosen += [
+                (drawn.choice([*DIVIDED]), [drawn.choice(values) for values in flags.values()])
+                for _ in range(flags_too)
+            ]
+            for (divided, values), kind in itertools.product(chosen, kinds):
                 constants = fixed | dict(zip(flags, values, strict=True)) | sizes
-                yield Configuration(code, kernel, warps, tuple(constants.items()), kind)
+                yield Configuration(code, kernel, warps, tuple(constants.items()), kind, divided)
 
 
 def paired(code, kernel, platform):
     """So few configurations that every pair of choices which may meet does meet in one of them."""
     drawn = random.Random(0)
     pool = drawn.sample(found := list(configurations(code, kernel, platform, flags_too=4)), len(found))
-    pairs = [set(itertools.combinations([*each.constants, ("kind", each.kind)], 2)) for each in pool]
+    pairs = [
+        set(itertools.combinations([*each.constants, ("kind", each.kind), ("divided", each.divided)], 2))
+        for each in pool
+    ]
     missing = set().union(*pairs)
     while missing:
         few = range(len(pool)) if len(missing) < 60 else drawn.sample(range(len(pool)), 200)
@@ -112,14 +120,18 @@ def compiled(target, configuration, fusion=False):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    code, kernel, warps, constants, kind = configuration
+    code, kernel, warps, constants, kind, divided = configuration
     function, fixed = getattr(_code(code), kernel), dict(constants)
     narrow = dict.fromkeys(NARROW, kind)
     signature = {
         name: "constexpr" if name in fixed else SIZES.get(name) or "*" + TYPES.get(name, narrow.get(name, "fp32"))
         for name in function.arg_names
     }
-    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(signature) if signature[name][0] == "*"}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(signature)
+        if (signature[name][0] == "*" and divided != "nothing") or (name in "NM" and divided == "all")
+    }
     source = ASTSource(fn=function, signature=signature, constexprs=fixed, attrs=aligned)
     chosen = options(warps, TARGETS[target][0]) | ({"enable_fp_fusion": True} if fusion else {})
     return triton.compile(source, target=GPUTarget(*TARGETS[target]), options=chosen)
