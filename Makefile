@@ -6,10 +6,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BENCH  ?= .venv-bench
+OLDEST ?= .venv-oldest
 BIN    := $(VENV)/bin
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-brian2 check fuzz bench clean
+.PHONY: demo test test-brian2 test-triton check fuzz bench clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/snubridge demo --out out
@@ -18,13 +19,29 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not compiled'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: test
 
 # Brian2's compiled targets on random graphs: Cython, and C++ projects; five minutes on two cores with nothing compiled before.
 test-brian2: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m compiled tests/adapters/brian2
+
+# The Triton kernels without a GPU: hundreds compiled ahead of time, all of it interpreted; then the same with the oldest
+# Triton and PyTorch, whose packages bring CUDA along (some 5 GB).
+test-triton: $(VENV)/installed-dev $(OLDEST)/installed
+	$(call test-triton,$(BIN))
+	$(call test-triton,$(OLDEST)/bin)
+
+define test-triton
+OMP_NUM_THREADS=1 $(1)/python -m pytest -n auto -m ahead tests/nn/kernels/triton
+OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(1)/python -m pytest -n auto tests/nn/kernels/triton
+endef
+
+$(OLDEST)/installed: pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/python
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check --progress-bar on \
+	  -c constraints-oldest.txt -e '.[triton]' pytest pytest-timeout pytest-xdist
+	touch $@
 
 # 100,000 mutated files for each reader; `make test` reads 10,000.
 fuzz: $(VENV)/installed-dev
@@ -45,10 +62,10 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on $(INDEX) -c constraints.txt -e '.[$*]'
 	touch $@
 
-$(BIN)/python $(BENCH)/bin/python:
+$(BIN)/python $(BENCH)/bin/python $(OLDEST)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'snubridge needs Python 3.11 or newer: make PYTHON=/path/to/it'; exit 2; }
 	$(PYTHON) -m venv $(@:/bin/python=)
 
 clean:
-	rm -rf $(VENV) $(BENCH) out dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) $(OLDEST) out dist build .pytest_cache .mypy_cache .ruff_cache

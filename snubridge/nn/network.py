@@ -165,8 +165,10 @@ class Network(torch.nn.Module):
     def running_kernels(self) -> dict[str, Choice]:
         """The kernel of every unit with the present parameters; ``Unsupported`` where the one asked for cannot run."""
         within = {name for part in self._parts if len(part) > 1 for name in part}
-        if self.kernel == "cpu" and (cyclic := sorted(within & set(self._dynamics))):
-            raise Unsupported("kernel='cpu'", [f"{name} {_ON_A_CYCLE}; kernel='auto' runs the rest" for name in cyclic])
+        if self.kernel not in ("auto", "eager") and (cyclic := sorted(within & set(self._dynamics))):
+            raise Unsupported(
+                f"kernel={self.kernel!r}", [f"{name} {_ON_A_CYCLE}; kernel='auto' runs the rest" for name in cyclic]
+            )
         return {
             name: Choice("eager", _ON_A_CYCLE)
             if name in within and self.kernel == "auto"
@@ -215,7 +217,7 @@ class Network(torch.nn.Module):
         lengths: Lengths | None = None,
     ) -> tuple[Tensor | dict[str, Tensor], NetworkState]:
         """Run over a sequence; see the class."""
-        recording, after = self.evaluate(x, state)
+        recording, after = self.evaluate(x, state, states=False)
         if state is not None and any(node.over_time for node in self._graph.of_kind(Output).values()):
             raise BadInput("state: an output that reduces over time cannot go on from an earlier run")
         outputs = self.outputs(recording, lengths)
@@ -229,8 +231,10 @@ class Network(torch.nn.Module):
             outputs[name] = y if node.over_time is None else reduced(y, node.over_time, lengths)
         return outputs
 
-    def evaluate(self, x: Tensor | Values, state: NetworkState | None = None) -> tuple[Recording, NetworkState]:
-        """Every node's values over a sequence, and the state after it."""
+    def evaluate(
+        self, x: Tensor | Values, state: NetworkState | None = None, *, states: bool = True
+    ) -> tuple[Recording, NetworkState]:
+        """Every node's values over a sequence, with those of the units' states if wanted, and the state after it."""
         names = list(self._graph.of_kind(Input))
         inputs = dict(x) if isinstance(x, Mapping) else {names[0]: x} if len(names) == 1 else {}
         if inputs.keys() != set(names):
@@ -262,7 +266,7 @@ class Network(torch.nn.Module):
         for part in self._parts:
             if len(part) == 1 and all(edge.source != part[0] for edge in self._graph.incoming[part[0]]):
                 if part[0] not in inputs:
-                    self._sequence(part[0], recording, before)
+                    self._sequence(part[0], recording, before, states)
             else:
                 self._core(part, recording, before, len(sample))
         lines = {
@@ -302,7 +306,7 @@ class Network(torch.nn.Module):
         y = recording.values[source]
         return torch.cat([before.lines[source][len(before.lines[source]) - delay :], y])[: len(y)] if delay else y
 
-    def _sequence(self, name: str, recording: Recording, before: NetworkState) -> None:
+    def _sequence(self, name: str, recording: Recording, before: NetworkState, states: bool) -> None:
         """A node outside of any cycle, over the whole sequence."""
         received = [self._delayed(e.source, e.delay, recording, before) for e in self._graph.incoming[name]]
         drive = sum(received[1:], start=received[0])
@@ -311,7 +315,9 @@ class Network(torch.nn.Module):
             dynamics = self._dynamics[name]
             kernel = choose(self.kernel, dynamics, self.parameter(name, "decay")).kernel
             ran = run(kernel, dynamics, decay, threshold, before.units[name], drive)
-            recording.values[name], recording.states[name], recording.last[name] = ran.y, ran.states, ran.last
+            recording.values[name], recording.last[name] = ran.y, ran.last
+            if states:  # which no kernel keeps
+                recording.states[name] = ran.states
         else:
             recording.values[name] = self._over_all_steps(name, drive)
 

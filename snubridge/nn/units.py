@@ -83,12 +83,13 @@ class Unit(torch.nn.Module):
         self._hold("initial_state", initial_state, learn_initial_state)
         if not bool(((self.decay >= 0) & (self.decay <= 1)).all()):
             raise BadInput(f"decay={decay!r}: values in [0, 1] are needed")
-        choose(self.kernel, self.dynamics, self.decay)
+        choose(self.kernel, self.dynamics, self.decay.expand(self.shape))
 
     @property
     def running_kernel(self) -> Choice:
         """The kernel that runs with the present parameters; ``Unsupported`` where the one asked for cannot."""
-        return choose(self.kernel, self.dynamics, self.decay)
+        recurrent = getattr(self, "recurrent", None) is not None
+        return choose(self.kernel, self.dynamics, self.decay.expand(self.shape), recurrent)
 
     def _hold(self, name: str, value: ArrayLike | Tensor, learned: bool) -> None:
         try:

@@ -13,6 +13,7 @@ import torch
 import snubridge as sb
 from snubridge import nn
 from snubridge.bridge.conformance.families import random_case
+from snubridge.nn.kernels.run import Run
 
 E = sb.Edge
 RESETS = list(sb.Reset)
@@ -97,6 +98,14 @@ def test_a_module_trains_and_is_captured_again():
     assert trained != case.graph
     assert list(trained.nodes) == list(case.graph.nodes)
     sb.validate(trained)  # a learned decay is clamped to [0, 1]
+
+
+def test_states_are_computed_where_they_are_asked_for(monkeypatch):
+    module, x = nn.to_module(nn.capture(nn.SNU(3, 4), 3)), torch.rand(4, 2, 3)
+    expected = module(x)[0]
+    assert module.evaluate(x)[0].states
+    monkeypatch.setattr(Run, "states", property(lambda self: pytest.fail("nobody asked")))
+    assert torch.equal(module(x)[0], expected)
 
 
 def test_wrong_inputs_are_refused():

@@ -1,4 +1,4 @@
-"""The kernels that run a unit's dynamics: "eager", plain PyTorch step by step, and "cpu", compiled loops.
+"""The kernels that run a unit's dynamics: "eager", step by step; "cpu", compiled loops; "triton", on a GPU.
 
 ``KERNELS`` names those that ``kernel=`` may ask for. A kernel that cannot run is an error with its reason, never a
 silent switch to another; "auto" takes the fastest that can, and the layer's ``repr`` says which.

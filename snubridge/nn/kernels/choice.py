@@ -7,10 +7,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from snubridge.errors import BadInput, MissingEngine, Unsupported
-from snubridge.nn.kernels import cpu
+from snubridge.nn.kernels import cpu, triton
 from snubridge.nn.kernels.eager import Dynamics
 
-KERNELS = ("eager", "cpu")
+KERNELS = ("eager", "cpu", "triton")
+COMPILED = {"cpu": cpu, "triton": triton}
 
 
 class Choice(NamedTuple):
@@ -23,20 +24,27 @@ class Choice(NamedTuple):
         return self.kernel if self.reason is None else f"{self.kernel} ({self.reason})"
 
 
-def choose(kernel: str, dynamics: Dynamics, parameter: Tensor) -> Choice:
+def choose(kernel: str, dynamics: Dynamics, parameter: Tensor, recurrent: bool = False) -> Choice:
     """The kernel asked for, or for "auto" the fastest that runs these dynamics with parameters like this one.
 
-    ``BadInput`` for an unknown name, ``Unsupported`` or ``MissingEngine`` for a kernel that cannot run.
+    On a GPU that is "triton", elsewhere "cpu". ``BadInput`` for an unknown name, ``Unsupported`` or ``MissingEngine``
+    for a kernel that cannot run.
     """
     if kernel != "auto" and kernel not in KERNELS:
         raise BadInput(f"kernel={kernel!r}: choose from 'auto', {', '.join(map(repr, KERNELS))}")
     if kernel == "eager":
         return Choice(kernel)
-    missing, reason = cpu.missing(), cpu.obstacle(dynamics, parameter)
+    fastest = "triton" if parameter.device.type == "cuda" else "cpu"
+    name = fastest if kernel == "auto" else kernel
+    missing, reason = COMPILED[name].missing(), COMPILED[name].obstacle(dynamics, parameter)
     if kernel == "auto":
-        return Choice("eager", missing or reason) if missing or reason else Choice("cpu")
+        return Choice("eager", missing or reason) if missing or reason else _chosen(name, parameter.numel(), recurrent)
     if missing:
-        raise MissingEngine(f"kernel='cpu': {missing}")
+        raise MissingEngine(f"kernel={name!r}: {missing}")
     if reason:
-        raise Unsupported("kernel='cpu'", [f"{reason}; kernel='eager' runs it"])
-    return Choice(kernel)
+        raise Unsupported(f"kernel={name!r}", [f"{reason}; kernel='eager' runs it"])
+    return _chosen(name, parameter.numel(), recurrent)
+
+
+def _chosen(name: str, neurons: int, recurrent: bool) -> Choice:
+    return Choice(name, triton.way(neurons) if recurrent and name == "triton" else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +10,13 @@ from torch import Tensor
 
 from snubridge.errors import BadInput, one_line
 from snubridge.ir.functions import Identity, Reset, Step
-from snubridge.nn.kernels import cpu, eager
+from snubridge.nn.kernels import cpu, eager, triton
 from snubridge.nn.kernels.choice import KERNELS, choose
 from snubridge.nn.kernels.eager import Dynamics, State
 from snubridge.nn.surrogates import TanhDerivative
+
+AUTOCAST = [kind for kind in ("cpu", "cuda", "xpu", "mps", "hpu", "xla") if torch.amp.is_autocast_available(kind)]
+"""Where autocast is, asked once: Dynamo of PyTorch 2.11 cannot trace the question."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +25,12 @@ class Run:
 
     y: Tensor
     last: State
-    _dynamics: Dynamics
-    _kept: Tensor | list[State]
+    _states: Callable[[], Tensor]
 
     @property
     def states(self) -> Tensor:
         """s of every step (T, B, *shape)."""
-        if isinstance(self._kept, Tensor):
-            return cpu.states(self._dynamics, self._kept)
-        return torch.stack([state.s for state in self._kept])
+        return self._states()
 
 
 def run(
@@ -47,9 +48,11 @@ def run(
     only what comes before, the dense projection of the input, is done in the types that autocast chooses.
     """
     weights = () if recurrent is None else (recurrent,)
-    tensors = _alike(drive, decay, threshold, *state, *weights)
+    narrow = kernel == "triton" and drive.dtype in (torch.float16, torch.bfloat16)  # it widens x as it reads it
+    tensors = _alike(*(() if narrow else (drive,)), decay, threshold, *state, *weights)
+    tensors = [drive, *tensors] if narrow else tensors
     device = drive.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if device in AUTOCAST and torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return _run(kernel, dynamics, *tensors)
     return _run(kernel, dynamics, *tensors)
@@ -82,19 +85,23 @@ def _run(
     given = decay, threshold, State(s, y), drive, recurrent
     if kernel == "eager":
         outputs, trail = eager.scan(dynamics, *given)
-        return Run(outputs, trail[-1], dynamics, trail)
+        return Run(outputs, trail[-1], lambda: torch.stack([state.s for state in trail]))
+    if kernel == "triton":
+        outputs, last = triton.scan(dynamics, *given)
+        return Run(outputs, last, lambda: triton.states(dynamics, *given))
     outputs, a, last = cpu.scan(dynamics, *given)
-    return Run(outputs, last, dynamics, a)
+    return Run(outputs, last, lambda: cpu.states(dynamics, a))
 
 
 def examined() -> dict[str, str]:
     """Every kernel tried on one neuron: "ready", or what is wrong; the one that "auto" runs says so."""
     dynamics = Dynamics(Reset.TO_ZERO, Identity(), Step(), TanhDerivative())
-    one = torch.ones(1)
-    auto = choose("auto", dynamics, one).kernel
     found = {}
     for kernel in KERNELS:
+        on_gpu = kernel == "triton" and torch.cuda.is_available() and not triton.interpreted()
+        one = torch.ones(1, device="cuda" if on_gpu else "cpu")
         try:
+            auto = choose("auto", dynamics, one).kernel
             choose(kernel, dynamics, one)
             run(kernel, dynamics, one, one, State(one[None], one[None]), one.reshape(1, 1, 1))
             found[kernel] = "ready" + (', what kernel="auto" runs' if kernel == auto else "")

@@ -68,9 +68,9 @@ def drawn(steps, samples, shape, dtype=torch.float32, seed=0, dyadic=False, recu
     return decay, threshold, State(s, y), drive, weight
 
 
-def assert_same(dynamics, *given, spikes=True):
-    """Both kernels give the same, to the last bit: y, all states and the state after; some neuron spikes."""
-    expected, found = (run(kernel, dynamics, *given) for kernel in ("eager", "cpu"))
+def assert_same(dynamics, *given, spikes=True, kernel="cpu"):
+    """The same as of the eager kernel, to the last bit: y, all states and the state after; some neuron spikes."""
+    expected, found = (run(name, dynamics, *given) for name in ("eager", kernel))
     for one, other in [
         (found.y, expected.y),
         (found.states, expected.states),

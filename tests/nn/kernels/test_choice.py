@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ import torch
 import snubridge as sb
 from snubridge import nn
 from snubridge.nn.kernels import KERNELS, Choice, choose, cpu, eager
-from snubridge.nn.kernels.cpu import codes
+from snubridge.nn.kernels.cpu import limits
+from snubridge.nn.kernels.triton import limits as of_triton
 from tests.nn.kernels.cases import RESETS, SURROGATES, G
 
 
@@ -32,9 +32,9 @@ class Wider(nn.SuperSpike):
 
 
 def test_the_names():
-    assert KERNELS == ("eager", "cpu")
+    assert KERNELS == ("eager", "cpu", "triton")
     for name in ("cuda", "", "CPU", None):
-        with pytest.raises(sb.BadInput, match=r"kernel=.*: choose from 'auto', 'eager', 'cpu'"):
+        with pytest.raises(sb.BadInput, match=r"kernel=.*: choose from 'auto', 'eager', 'cpu', 'triton'"):
             nn.Unit(3, kernel=name)
 
 
@@ -135,7 +135,7 @@ def test_parameters_without_values():
 
 @pytest.fixture
 def without_numba(monkeypatch):
-    monkeypatch.setattr(codes, "find_spec", lambda name: None if name == "numba" else find_spec(name))
+    monkeypatch.setattr(limits, "INSTALLED", False)
 
 
 def test_without_numba(without_numba):
@@ -155,10 +155,77 @@ def test_without_numba(without_numba):
 
 def test_numba_that_went_missing_is_no_silent_switch(monkeypatch):
     layer = nn.Unit(3, kernel="cpu")
-    monkeypatch.setattr(codes, "find_spec", lambda name: None)
+    monkeypatch.setattr(limits, "INSTALLED", False)
     with pytest.raises(sb.MissingEngine, match="numba"):
         layer(torch.rand(4, 2, 3))
     assert "kernel=none: kernel='cpu': numba is not installed" in repr(layer)
+
+
+@pytest.fixture
+def with_triton(monkeypatch):
+    """Installed, and no interpreter asked for."""
+    monkeypatch.setattr(of_triton, "INSTALLED", True)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+
+def test_without_triton(monkeypatch):
+    monkeypatch.setattr(of_triton, "INSTALLED", False)
+    for make in (nn.Unit, lambda n, **options: nn.SNU(n, n, **options)):
+        with pytest.raises(
+            sb.MissingEngine, match=r"kernel='triton': triton is not installed; pip install 'snubridge\[tri"
+        ):
+            make(3, kernel="triton")
+    assert nn.Unit(3).running_kernel == Choice("cpu")
+
+
+def test_triton_needs_a_gpu(with_triton, monkeypatch):
+    reason = r"kernel='triton'.*CUDA and ROCm devices, the parameters are on the CPU \(TRITON_INTERPRET=1, set before"
+    with pytest.raises(sb.Unsupported, match=rf"{reason}.*kernel='eager' runs it"):
+        nn.Unit(3, kernel="triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert nn.Unit(3, kernel="triton").running_kernel == Choice("triton")
+    assert nn.Unit(3).running_kernel == Choice("cpu")  # "auto" never interprets
+
+
+class Elsewhere:
+    """What is asked of a parameter."""
+
+    def __init__(self, kind, dtype=torch.float32, size=3):
+        self.device, self.dtype, self.numel = torch.device(kind), dtype, lambda: size
+
+
+def test_auto_takes_triton_on_a_gpu(with_triton, monkeypatch):
+    unit, lateral = nn.Unit(3).dynamics, nn.Unit(3, reset=sb.Reset.LATERAL).dynamics
+    assert choose("auto", unit, Elsewhere("cuda")) == Choice("triton")
+    assert choose("auto", unit, Elsewhere("xpu")).kernel == "eager"
+    assert choose("auto", unit, Elsewhere("cuda", torch.float64)) == Choice(
+        "eager", "its state is float32, the parameters are float64"
+    )
+    found = choose("auto", lateral, Elsewhere("cuda", size=of_triton.WIDEST + 1))
+    assert found.kernel == "eager"
+    assert "LATERAL in one program" in found.reason
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert (
+        choose("auto", unit, Elsewhere("cuda")).reason
+        == "TRITON_INTERPRET=1 is set, under which Triton compiles nothing"
+    )
+    monkeypatch.setattr(of_triton, "INSTALLED", False)
+    assert choose("auto", unit, Elsewhere("cuda")) == Choice(
+        "eager", "triton is not installed; pip install 'snubridge[triton]'"
+    )
+
+
+def test_triton_refuses_what_is_not_coded(with_triton, monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    graph = sb.quantize(graph_of(), sb.FixedPoint(8, state_bits=20), np.ones((3, 1, 2)))
+    with pytest.raises(sb.Unsupported, match=r"kernel='triton'.*FixedPoint is computed by the eager kernel"):
+        nn.to_module(graph, kernel="triton")
+    with pytest.raises(sb.Unsupported, match=r"kernel='triton'.*Own\(\) is not one of"):
+        nn.Unit(3, kernel="triton", surrogate=Own())
+    with pytest.raises(
+        sb.Unsupported, match=r"kernel='triton'.*u is part of a cycle.* step by step; kernel='auto' runs"
+    ):
+        nn.to_module(graph_of(cyclic=True), kernel="triton")
 
 
 def graph_of(numbers=None, cyclic=False):
@@ -235,22 +302,23 @@ def test_choose_says_what_it_says():
     assert choose("eager", nn.Unit(1).dynamics, torch.zeros(1, dtype=torch.int32)) == Choice("eager")
 
 
-def test_numba_is_loaded_by_the_first_run_and_not_before():
+def test_numba_is_loaded_by_the_first_run_and_not_before_and_triton_not_at_all():
     script = """
 import sys, torch
 from snubridge import nn
 layers = [nn.SNU(2, 3), nn.SNU(2, 3, kernel="eager")]
 repr(layers[0]), layers[1](torch.rand(4, 1, 2))
 print("numba" in sys.modules, "snubridge.nn.kernels.cpu.loops" in sys.modules)
+print("triton" in sys.modules, "snubridge.nn.kernels.triton.kernels" in sys.modules)
 layers[0](torch.rand(4, 1, 2))
 print("numba" in sys.modules, "snubridge.nn.kernels.cpu.loops" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["False False", "True True"]
+    assert done.stdout.splitlines() == ["False False", "False False", "True True"]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", ["eager", "cpu"])
 def test_tensors_on_several_devices_are_refused(kernel):
     x, elsewhere = torch.ones(4, 2, 5), torch.zeros(2, 5, device="meta")
     with pytest.raises(sb.errors.BadInput, match="are on cpu and meta; all must be on one device"):
@@ -260,7 +328,7 @@ def test_tensors_on_several_devices_are_refused(kernel):
     assert nn.Unit(5, kernel=kernel).to("meta")(x.to("meta"))[0].device.type == "meta"
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", ["eager", "cpu"])
 def test_complex_states_are_refused(kernel):
     state = torch.zeros(2, 5, dtype=torch.complex64)
     with pytest.raises(sb.errors.BadInput, match="real numbers are needed"):

@@ -11,7 +11,8 @@ import torch
 import snubridge as sb
 from snubridge import nn
 from snubridge.nn import kernels
-from snubridge.nn.kernels.cpu import codes, fused, loops
+from snubridge.nn.kernels import codes
+from snubridge.nn.kernels.cpu import fused, limits, loops
 from snubridge.nn.kernels.cpu.compiled import compiled, version
 
 SOURCE = """
@@ -50,8 +51,13 @@ def test_numba_that_compiles_nothing_is_said(monkeypatch):
 
 
 def test_every_kernel_is_tried(monkeypatch):
-    assert kernels.examined() == {"eager": "ready", "cpu": 'ready, what kernel="auto" runs'}
-    monkeypatch.setattr(codes, "find_spec", lambda name: None)
+    monkeypatch.setattr("snubridge.nn.kernels.triton.limits.INSTALLED", False)
+    assert kernels.examined() == {
+        "eager": "ready",
+        "cpu": 'ready, what kernel="auto" runs',
+        "triton": "MissingEngine: kernel='triton': triton is not installed; pip install 'snubridge[triton]'",
+    }
+    monkeypatch.setattr(limits, "INSTALLED", False)
     found = kernels.examined()
     assert found["eager"] == 'ready, what kernel="auto" runs'
     assert found["cpu"].startswith("MissingEngine: kernel='cpu': numba is not installed; pip install")

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from snubridge import nn
-from snubridge.nn.kernels.cpu import functions
+from snubridge.nn.kernels import functions
 
 
 class Names(TorchDispatchMode):

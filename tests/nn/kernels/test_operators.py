@@ -11,7 +11,7 @@ import torch
 import snubridge as sb
 from snubridge import nn
 from snubridge.nn.kernels import run
-from snubridge.nn.kernels.cpu.codes import encoded
+from snubridge.nn.kernels.codes import encoded
 from tests.nn.kernels.cases import RESETS, drawn, dynamics
 
 KINDS = {

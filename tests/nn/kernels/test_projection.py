@@ -118,7 +118,7 @@ def test_the_choice_stands_in_the_repr_and_cannot_be_silent(monkeypatch):
         low(torch.zeros(2, 2, 2, dtype=torch.bfloat16))
     assert "projection=none: " in repr(low)
     assert "projection=dense (it computes in float32" in repr(nn.SNU(2, 3, projection="auto").bfloat16())
-    monkeypatch.setattr("snubridge.nn.kernels.cpu.codes.find_spec", lambda name: None)
+    monkeypatch.setattr("snubridge.nn.kernels.cpu.limits.INSTALLED", False)
     with pytest.raises(sb.MissingEngine, match="projection='events': numba is not installed; pip install"):
         nn.SNU(2, 3, projection="events")
     assert "projection=dense (numba is not installed" in repr(nn.SNU(2, 3, projection="auto"))

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from snubridge.nn.kernels.cpu import passes
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 from snubridge.nn.kernels.cpu.plan import Plan, minus, row, rows
+from snubridge.nn.kernels.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -106,7 +106,7 @@ unit.register_vmap(one_by_one(unit))
 unit_backward.register_vmap(one_by_one(unit_backward))
 
 
-_UnitBackward = function_of(unit_backward, _backward, keep_nothing, first_derivatives_alone)
+_UnitBackward = function_of(unit_backward, _backward, keep_nothing, first_derivatives_alone("cpu"))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.codes import fusible
+from snubridge.nn.kernels.cpu.limits import fusible
 from snubridge.nn.kernels.cpu.threads import FUSED_TILE, TILE, parts, spread
 
 Array = NDArray[Any]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from snubridge.errors import BadInput
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 from snubridge.nn.kernels.cpu.threads import parts, spread
+from snubridge.nn.kernels.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 ROWS = 64  # of a part of the work, at least
@@ -95,7 +95,7 @@ def _(g: Tensor, x: Tensor | None, bits: Tensor, events: Tensor, weight: Tensor)
 project.register_vmap(one_by_one(project))
 project_backward.register_vmap(one_by_one(project_backward))
 
-_ProjectBackward = function_of(project_backward, _backward, keep_nothing, first_derivatives_alone)
+_ProjectBackward = function_of(project_backward, _backward, keep_nothing, first_derivatives_alone("cpu"))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from snubridge.nn.kernels.cpu.code import compiled_code
-from snubridge.nn.kernels.cpu.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 from snubridge.nn.kernels.cpu.operators import Outputs, empty
 from snubridge.nn.kernels.cpu.plan import Array, Plan, minus, row, rows
+from snubridge.nn.kernels.functions import first_derivatives_alone, function_of, keep_nothing, one_by_one
 
 ALIGNMENT = 64  # bytes, of torch's allocator on the CPU
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -37,7 +37,7 @@ def _forward(
     plan = Plan(x, decay, threshold, codes, numbers)
     y, a, last, received = empty(x), empty(x), s_0.clone(memory_format=torch.contiguous_format), empty(y_0)
     transposed, state, more = weight.t(), row(last), rows(received[None])
-    before, y_before, a_before = _aligned(y_0), row(y_0), state[:0]
+    before, y_before, a_before = aligned(y_0), row(y_0), state[:0]
     loops, parameters = compiled_code("loops"), (plan.decay, plan.threshold)
     follow = plan.fused_forward(recurrent=True) if plan.fused else None
     states = [state[:0]] * (len(x) - 1) + [state]
@@ -49,7 +49,7 @@ def _forward(
             )
         else:
             follow(a_before, x_row, more, *parameters, a_row, y_row, state_after, 0, plan.size)
-        before, y_before, a_before = _aligned(y_t), y_row[0], a_row[0]
+        before, y_before, a_before = aligned(y_t), y_row[0], a_row[0]
     return y, a, last
 
 
@@ -59,7 +59,7 @@ def _steps(x: Tensor) -> list[Array]:
     return [sequence[t : t + 1] for t in range(len(sequence))]
 
 
-def _aligned(x: Tensor) -> Tensor:
+def aligned(x: Tensor) -> Tensor:
     """x at an address as torch allocates it: BLAS may sum in another order at another one, and a spike could differ."""
     return x if x.is_contiguous() and x.data_ptr() % ALIGNMENT == 0 else x.clone(memory_format=torch.contiguous_format)
 
@@ -145,7 +145,7 @@ recurrent.register_vmap(one_by_one(recurrent))
 recurrent_backward.register_vmap(one_by_one(recurrent_backward))
 
 
-_RecurrentBackward = function_of(recurrent_backward, _backward, keep_nothing, first_derivatives_alone)
+_RecurrentBackward = function_of(recurrent_backward, _backward, keep_nothing, first_derivatives_alone("cpu"))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snubridge.nn.kernels.cpu.codes import encoded
+from snubridge.nn.kernels.codes import encoded
 from snubridge.nn.kernels.cpu.operators import Unit, unit
 from snubridge.nn.kernels.cpu.projection import Project, project
 from snubridge.nn.kernels.cpu.recurrence import Recurrent, recurrent

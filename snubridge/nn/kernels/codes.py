@@ -1,14 +1,10 @@
-"""What a unit computes, in the numbers that the compiled loops understand; and what they do not compute."""
+"""What a unit computes, in the numbers that compiled kernels understand."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import torch
 
 from snubridge.ir.functions import Identity, LeakyReLU, ReLU, Reset, Sigmoid, Step, Tanh
 from snubridge.nn.kernels.eager import Dynamics
@@ -55,33 +51,10 @@ def encoded(dynamics: Dynamics) -> tuple[list[int], list[float]]:
     return codes, [float(getattr(dynamics.g, "slope", 0.0)), rate, scale]
 
 
-def fusible(codes: Sequence[int]) -> bool:
-    """Whether ``fused`` computes this unit: the paper's, and most that are trained."""
-    reset, g, h, _, detached = codes
-    return (reset, h, detached) == (RESETS[Reset.TO_ZERO], H[Step], 0) and g in (G[Identity], G[ReLU])
-
-
-def missing() -> str | None:
-    """What is not installed, or switched off, or None."""
-    if not find_spec("numba"):
-        return "numba is not installed; pip install 'snubridge[torch]'"
-    off = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-    return "NUMBA_DISABLE_JIT is set, so that numba compiles nothing; unset it" if off else None
-
-
-def obstacle(dynamics: Dynamics, parameter: torch.Tensor) -> str | None:
-    """Why the compiled loops cannot run these dynamics with parameters like this one, or None."""
+def uncoded(dynamics: Dynamics) -> str | None:
+    """Why no compiled kernel computes these dynamics, or None."""
     if dynamics.grid is not None:
         return "FixedPoint is computed by the eager kernel"
     if isinstance(dynamics.h, Step) and type(dynamics.surrogate) not in SURROGATES:
         return f"the surrogate {dynamics.surrogate!r} is not one of {', '.join(kind.__name__ for kind in SURROGATES)}"
-    return elsewhere(parameter)
-
-
-def elsewhere(parameter: torch.Tensor) -> str | None:
-    """Why compiled loops cannot work on tensors like this one, or None."""
-    if parameter.device.type not in ("cpu", "meta"):
-        return f"it runs on the CPU, the parameters are on {parameter.device.type}"
-    if parameter.dtype not in (torch.float32, torch.float64):
-        return f"it computes in float32 and float64, the parameters are {str(parameter.dtype).removeprefix('torch.')}"
     return None

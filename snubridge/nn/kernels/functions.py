@@ -1,4 +1,4 @@
-"""Operators of torch as differentiable functions: what stands around every operator of the compiled code.
+"""Operators of torch as differentiable functions: what stands around every operator of compiled code.
 
 ``torch.compile`` and ``torch.export`` take the operator itself. ``torch.func`` refuses the gradients that operators
 register, so that an ``autograd.Function`` stands around each. And where nobody looks on, the function calls the code
@@ -43,11 +43,16 @@ def one_by_one(operator: Any) -> Callable[..., tuple[Any, Any]]:
     return rule
 
 
-def first_derivatives_alone(ctx: Any, *gradients: Any) -> Any:
-    """``Unsupported``: forward mode, and derivatives of derivatives."""
-    raise Unsupported(
-        "kernel='cpu'", ["it gives first derivatives, backward; kernel='eager' gives second ones and forward mode"]
-    )
+def first_derivatives_alone(kernel: str) -> Callable[..., Any]:
+    """What a kernel answers to forward mode, and to derivatives of derivatives: ``Unsupported``."""
+
+    def refuse(ctx: Any, *gradients: Any) -> Any:
+        raise Unsupported(
+            f"kernel={kernel!r}",
+            ["it gives first derivatives, backward; kernel='eager' gives second ones and forward mode"],
+        )
+
+    return refuse
 
 
 def keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -72,15 +77,19 @@ def unobserved(given: tuple[Any, ...]) -> bool:
 
 
 def function_of(
-    operator: Any, code: Callable[..., Any], keep: Callable[..., None], differentiate: Callable[..., Any]
+    operator: Any,
+    code: Callable[..., Any],
+    keep: Callable[..., None],
+    differentiate: Callable[..., Any],
+    kernel: str = "cpu",
 ) -> Any:
-    """The function around an operator whose work ``code`` does."""
+    """The function around an operator of ``kernel`` whose work ``code`` does."""
 
     class Operator(torch.autograd.Function):
         generate_vmap_rule = True
         setup_context = staticmethod(keep)
         backward = staticmethod(differentiate)
-        jvp = staticmethod(first_derivatives_alone)
+        jvp = staticmethod(first_derivatives_alone(kernel))
 
         @staticmethod
         def forward(*given: Any) -> Any:
