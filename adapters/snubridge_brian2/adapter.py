@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +28,7 @@ from snubridge.bridge import (
     too_large,
     upper_limit,
 )
-from snubridge.errors import BadInput, MissingEngine, Unsupported, shown
+from snubridge.errors import BadFile, BadInput, MissingEngine, Unsupported, shown
 from snubridge.ir import FixedPoint, Graph, Identity, Reset, Unit
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 from snubridge.ir.numbers import NUMBERS, Array
@@ -45,11 +46,35 @@ class Brian2Program(ScriptProgram):
     """A program that keeps its C++ project, if it has one, from run to run."""
 
     @cached_property
+    def native(self) -> Any:
+        """The ``brian2.Network`` of one sample, its inputs silent; see ``snubridge_brian2.engine.build``."""
+        self._demand_fitness()
+        with _told(self.engine):
+            return super().native
+
+    def _demand_fitness(self) -> None:
+        """The user may have changed Brian2 since ``lower``."""
+        hindrance = brian2_engine.hindrance()
+        if hindrance is not None:
+            raise Unsupported(self.engine, [hindrance])
+
+    @cached_property
     def _simulation(self) -> brian2_engine.Simulation:
         return brian2_engine.Simulation(*self._planned, **self.options)
 
     def _recorded(self, inputs: Mapping[str, Array], record: Sequence[str]) -> dict[str, Array]:
-        return self._simulation.run(inputs, record)
+        self._demand_fitness()
+        with _told(self.engine):
+            return self._simulation.run(inputs, record)
+
+
+@contextmanager
+def _told(backend: str) -> Iterator[None]:
+    """What the file system refuses is an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise BadFile(f"{backend}: {error}") from error
 
 
 class Brian2Adapter:
@@ -90,9 +115,12 @@ class Brian2Adapter:
 
         ``target``: "numpy" needs no compiler; "cython" compiles each kind of equations once for all networks, into
         a cache of its own; "cpp_standalone" makes a C++ project, with OpenMP if ``threads`` is above 1, in
-        ``directory`` or a temporary one. It is compiled at the first run, for its number of steps T and samples B;
-        later runs of up to T steps need no compiler, in portions of B samples, each as long as one of T steps.
-        A longer run, or one that records something else, is compiled anew.
+        ``directory`` or a temporary one. The directory is a new or an empty folder, or that of a project before, whose
+        files are deleted when the new ones are ready; nothing else in it is overwritten or deleted, and a folder of
+        anything else is ``BadFile``. Programs that share a directory are compiled anew in turn. A project is compiled
+        at the first run, for its number of steps T and samples B; later runs of up to T steps need no compiler, in
+        portions of B samples, each as long as one of T steps. A longer run, or one that records something else, is
+        compiled anew.
 
         ``batch``: "side_by_side" puts the samples as blocks into every group, which takes memory for the weights of
         each; "concatenated" runs them one after the other, with silence between them until all that is delayed has
@@ -135,8 +163,9 @@ class Brian2Adapter:
             *too_large(graph, limit, lines_of_spikes=False),
             *oversize(_pairs(graph), "max_synapses", limit, "synapses of each pair"),
         ]
-        if not brian2_engine.is_runtime():
-            reasons.append("Brian2 is in standalone mode; brian2.set_device('runtime') goes back")
+        hindrance = brian2_engine.hindrance()
+        if hindrance is not None:
+            reasons.append(hindrance)
         if reasons:
             raise Unsupported(self.name, reasons)
         missing = missing_compiler(target)

@@ -1,5 +1,6 @@
 """Networks of Spiking Neural Units in Brian2: built from a plan and its arrays, and run."""
 
+import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,8 +10,8 @@ import numpy as np
 
 from snubridge_brian2.engine.circuit import Circuit, Layout
 from snubridge_brian2.engine.equations import Array, Form, Plan, is_graded
-from snubridge_brian2.engine.project import Project
-from snubridge_brian2.engine.targets import missing_compiler
+from snubridge_brian2.engine.project import Project, Replaced
+from snubridge_brian2.engine.targets import demand_cache, flushes_subnormals, missing_compiler
 
 BATCHES = ("auto", "side_by_side", "concatenated")
 SIDE_BY_SIDE = 2_000_000
@@ -29,6 +30,7 @@ def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3, **options: 
     (``run_regularly``). Add your own objects with ``network.add``. What runs as a C++ project cannot be added to:
     with target cpp_standalone this is the network on numpy.
     """
+    demand_fitness()
     silence = {entry["name"]: np.zeros((1, 1, int(np.prod(entry["shape"])))) for entry in plan["inputs"]}
     form = Simulation(plan, arrays, dt=dt, **options).form
     if form.target == "cpp_standalone":
@@ -61,7 +63,9 @@ class Simulation:
                    the other in time; "auto": the first up to ``SIDE_BY_SIDE`` synapses
     ``form``       "continuous": ds/dt = -s/tau between steps, instead of s = decay*s + u
     ``units``      "SI": a potential v = v_rest + s*(v_threshold - v_rest) in volts, a view of s
-    ``directory``  where the C++ project goes; a temporary one if None
+    ``directory``  where the C++ project goes, an empty or a new folder or that of a project before, whose files are
+                   deleted; nothing else there is overwritten or deleted (``FileExistsError``). A temporary one if None.
+                   Of two programs with one directory each is compiled anew after the other was
     """
 
     def __init__(
@@ -84,7 +88,10 @@ class Simulation:
             raise RuntimeError(missing)
         self.plan, self.arrays, self.batch = plan, arrays, batch
         self.form = Form(dt, target, form == "continuous", (v_rest, v_threshold) if units == "SI" else None)
-        self.threads, self.directory = threads, directory
+        self.threads = threads
+        self.directory = None if directory is None else pathlib.Path(directory).absolute()
+        if target == "cython":
+            demand_cache()
         self.project: Project | None = None
 
     def layout(self, steps: int, samples: int) -> Layout:
@@ -101,6 +108,7 @@ class Simulation:
 
     def run(self, inputs: Mapping[str, Array], record: Sequence[str] = ("spikes",)) -> dict[str, Array]:
         """What the monitors recorded, (T, B, size) each."""
+        demand_fitness()
         steps, samples = next(iter(inputs.values())).shape[:2]
         if self.form.target == "cpp_standalone":
             return self.run_project(inputs, tuple(record), steps, samples)
@@ -117,16 +125,25 @@ class Simulation:
         """The same on a C++ project: the samples in portions of as many as it was compiled for."""
         project = self.project
         if project is None or project.layout.steps < steps or project.record != record:
-            layout = self.layout(steps, samples)
-            given = in_time(inputs, layout)
-            self.project = project = Project(
-                self.plan, self.arrays, given, record, layout, self.form, self.threads, self.directory
-            )
+            project = self.compiled(inputs, record, self.layout(steps, samples))
+        while True:
+            try:
+                return self.run_portions(project, inputs, steps, samples)
+            except Replaced:  # by another program, which runs there no more
+                project = self.compiled(inputs, record, project.layout)
+
+    def compiled(self, inputs: Mapping[str, Array], record: tuple[str, ...], layout: Layout) -> Project:
+        """A project for runs of this layout."""
+        given = in_time(portion_of(inputs, 0, layout), layout)
+        self.project = Project(self.plan, self.arrays, given, record, layout, self.form, self.threads, self.directory)
+        return self.project
+
+    def run_portions(self, project: Project, inputs: Mapping[str, Array], steps: int, samples: int) -> dict[str, Array]:
+        """What the project recorded of all samples."""
         layout = project.layout
-        portion = layout.side_by_side * layout.in_turn
         parts = []
-        for start in range(0, samples, portion):
-            streams = in_time(padded(inputs, slice(start, start + portion), layout.steps, portion), layout)
+        for start in range(0, samples, layout.side_by_side * layout.in_turn):
+            streams = in_time(portion_of(inputs, start, layout), layout)
             parts.append({key: by_sample(values, layout) for key, values in project.run(streams).items()})
         return {key: np.concatenate([part[key] for part in parts], axis=1)[:steps, :samples] for key in parts[0]}
 
@@ -140,11 +157,12 @@ def couplings(weight: str | None, arrays: Mapping[str, Array], source: Mapping[s
     return 0 if is_graded(source) and source["kind"] != "input" else int(arrays[weight].size)
 
 
-def padded(inputs: Mapping[str, Array], samples: slice, steps: int, portion: int) -> dict[str, Array]:
-    """Some samples of inputs (T, B, size), with zeros up to ``steps`` and ``portion``."""
-    cut = {name: array[:, samples] for name, array in inputs.items()}
+def portion_of(inputs: Mapping[str, Array], start: int, layout: Layout) -> dict[str, Array]:
+    """The samples from ``start`` on that are run at once, (T, B, size), zeros up to its steps and samples."""
+    portion = layout.side_by_side * layout.in_turn
+    cut = {name: array[:, start : start + portion] for name, array in inputs.items()}
     return {
-        name: np.pad(array, ((0, steps - array.shape[0]), (0, portion - array.shape[1]), (0, 0)))
+        name: np.pad(array, ((0, layout.steps - array.shape[0]), (0, portion - array.shape[1]), (0, 0)))
         for name, array in cut.items()
     }
 
@@ -191,6 +209,25 @@ def progress(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
         print(f"\rbrian2: {completed:.0%}, about {left:.0f} s left", end="", file=sys.stderr, flush=True)
     elif seconds >= 10:
         print(f"\rbrian2: done in {seconds:.0f} s      ", file=sys.stderr)
+
+
+def hindrance() -> str | None:
+    """What keeps networks from being run here, and exactly, with the remedy; None if nothing does."""
+    if not is_runtime():
+        return "Brian2 is in standalone mode; brian2.set_device('runtime') goes back"
+    if flushes_subnormals():
+        return (
+            "this process takes subnormal numbers for zero, as a library built with -ffast-math leaves it, or "
+            "torch.set_flush_denormal(True); run in a process without it"
+        )
+    return None
+
+
+def demand_fitness() -> None:
+    """``RuntimeError`` if there is a hindrance."""
+    found = hindrance()
+    if found is not None:
+        raise RuntimeError(found)
 
 
 def is_runtime() -> bool:

@@ -1,6 +1,7 @@
 """Compiled code with floating point as it is written: no reordered sums, no fused multiply-add, no flushed numbers.
 
-Brian2's own flags allow all of this, and its cache of Cython modules does not tell modules of other flags apart.
+Brian2's own flags allow all of this, so may the environment's, and Brian2's cache of Cython modules does not tell
+modules of other flags apart. A library linked with -ffast-math even makes the whole process flush subnormal numbers.
 """
 
 import functools
@@ -17,7 +18,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-FLAGS = ("-w", "-O3", "-march=native", "-ffp-contract=off", "-std=c++11")
+import numpy as np
+
+STRICT = ("-fno-fast-math", "-fno-unsafe-math-optimizations")
+"""What makes a linker leave the start-up code out that flushes subnormal numbers, whatever came before."""
+FLAGS = (
+    *("-w", "-O3", "-march=native", "-std=c++11", *STRICT, "-fno-associative-math", "-fno-reciprocal-math"),
+    *("-fsigned-zeros", "-fno-finite-math-only", "-ffp-contract=off"),
+)
+LINKED = ("-O3", *STRICT)
+INHERITED = (
+    *("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LFLAGS", "OPTIMISATIONS"),
+    *("MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKEFILES"),
+)
+"""Of the environment, what compilers and make would take flags from."""
 TARGETS = ("numpy", "cython", "cpp_standalone")
 PLAIN = {  # preferences of Brian2 that would change what compiled code computes
     "codegen.cpp.extra_compile_args": list(FLAGS),
@@ -42,13 +56,13 @@ def missing_compiler(target: str) -> str | None:
     """What keeps ``target`` from being compiled here, and the remedy; None if nothing does."""
     if target == "numpy":
         return None
-    compiler = (os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "g++").split()
+    compiler = _compiler("CXX", "g++")
     if not compiler or shutil.which(compiler[0]) is None:
         found = compiler[0] if compiler else "nothing"
         return f"target {target} needs a C++ compiler, and {found} is not found: install g++, or take target numpy"
     if target == "cpp_standalone" and shutil.which("make") is None:
         return f"target {target} needs make, which is not found: install it, or take target numpy or cython"
-    refused = _refused_flags(tuple(compiler))
+    refused = _refused_flags(compiler)
     if refused:
         return f"target {target} needs a compiler that takes {' '.join(FLAGS)}: {compiler[0]} says {refused!r:.200}"
     if target == "cython":
@@ -65,8 +79,28 @@ def _refused_flags(compiler: tuple[str, ...]) -> str:
         source = pathlib.Path(folder, "empty.cpp")
         source.write_text("int main() { return 0; }\n")
         command = [*compiler, *FLAGS, "-c", str(source), "-o", str(source.with_suffix(".o"))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        with plain_environment():
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+
+
+def _compiler(variable: str, fallback: str) -> tuple[str, ...]:
+    return tuple((os.environ.get(variable) or sysconfig.get_config_var(variable) or fallback).split())
+
+
+@contextmanager
+def plain_environment() -> Iterator[None]:
+    """No flags of the environment, and then the environment as it was before."""
+    before = {name: os.environ.pop(name) for name in INHERITED if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+def flushes_subnormals() -> bool:
+    """Whether this process takes subnormal numbers for zero, as libraries built with -ffast-math leave it."""
+    return bool((np.array([2.0**-1074]) * 1.0 == 0).any())
 
 
 @contextmanager
@@ -85,10 +119,37 @@ def preferences(chosen: Mapping[str, Any]) -> Iterator[None]:
 
 
 def cache_folder() -> str:
-    """Where compiled Cython modules lie: a folder of their own for these flags and this machine."""
+    """Where compiled Cython modules lie: a folder of their own for these flags, compilers and this processor."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    key = hashlib.sha256(" ".join((*FLAGS, platform.machine(), platform.node())).encode()).hexdigest()[:12]
-    return str(pathlib.Path(home, "snubridge", f"brian2-{key}"))
+    built = " ".join((*FLAGS, *LINKED, _machine(_compiler("CC", "cc"), _compiler("CXX", "g++"))))
+    return str(pathlib.Path(home, "snubridge", f"brian2-{hashlib.sha256(built.encode()).hexdigest()[:12]}"))
+
+
+def demand_cache() -> None:
+    """``PermissionError`` if no module could be put into the cache."""
+    folder = pathlib.Path(cache_folder())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"{folder}: no compiled module can be written there ({error.strerror}); set XDG_CACHE_HOME to a folder "
+            "that can be written to, or take target numpy"
+        ) from error
+
+
+@functools.cache
+def _machine(*compilers: tuple[str, ...]) -> str:
+    """The versions of the compilers, and what -march=native looks at."""
+    found = [platform.machine(), platform.node()]
+    for command in compilers:
+        if shutil.which(command[0]) is not None:
+            done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+            found += [*command, done.stdout]
+    described = pathlib.Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.is_file() else [platform.processor()]
+    return "\n".join([*found, *sorted({line for line in lines if line.startswith(("model name", "flags"))})])
 
 
 @functools.cache
@@ -140,11 +201,11 @@ def strict_cython() -> Any:
             if block == "run":
                 head, body = code.split("def main(_namespace):\n", 1)
                 code = f"{head}{CHECKS}\ndef main(_namespace):\n    feclearexcept(FE_ALL_EXCEPT)\n{body}\n{CHECKED}"
-            with preferences({"codegen.runtime.cython.cache_dir": cache_folder()}):
+            with plain_environment(), preferences({"codegen.runtime.cython.cache_dir": cache_folder()}):
                 module = cython_extension_manager.create_extension(
-                    f"# {' '.join(FLAGS)}\n{code}",
+                    f"# {' '.join((*FLAGS, *LINKED))}\n{code}",
                     extra_compile_args=list(FLAGS),
-                    extra_link_args=self.extra_link_args,
+                    extra_link_args=[*self.extra_link_args, *LINKED],
                     include_dirs=self.include_dirs,
                     library_dirs=self.library_dirs,
                     runtime_library_dirs=self.runtime_library_dirs,
