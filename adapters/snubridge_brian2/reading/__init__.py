@@ -9,7 +9,7 @@ import brian2
 import numpy as np
 
 from snubridge.bridge import MAX_SYNAPSES, Adapter, upper_limit
-from snubridge.errors import BadInput, shown
+from snubridge.errors import BadInput, Unsupported, shown
 from snubridge.ir import Graph
 from snubridge_brian2.reading.exported import read_native
 from snubridge_brian2.reading.handwritten import read_handwritten
@@ -25,6 +25,10 @@ def read_network(
     """The graph of a ``brian2.Network``, or of a list of Brian2's objects; see ``Brian2Adapter.read``."""
     network = source
     if isinstance(source, list | tuple) and all(isinstance(thing, brian2.BrianObject) for thing in source):
+        ran = [thing.name for thing in source if thing._network is not None]
+        if ran:
+            reason = f"objects: {ran[0]} ran already; build them anew, and read them before they run"
+            raise Unsupported(adapter.name, [reason])
         network = brian2.Network(*source)
     if not isinstance(network, brian2.Network):
         raise BadInput(
@@ -44,9 +48,7 @@ def _constants(namespace: Mapping[str, Any] | None) -> dict[str, Any]:
     if namespace is not None and not isinstance(namespace, Mapping):
         raise BadInput(f"brian2: namespace={shown(namespace)}; give a mapping of names to numbers, or locals()")
     numbers = (int, float, np.number, np.ndarray)  # the last for Brian2's quantities
-    return {
-        name: value for name, value in (namespace or {}).items() if isinstance(value, numbers) and np.size(value) == 1
-    }
+    return {name: value for name, value in (namespace or {}).items() if isinstance(value, numbers)}
 
 
 def _names(inputs: Collection[str]) -> frozenset[str]:

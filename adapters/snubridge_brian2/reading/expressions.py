@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from brian2 import Synapses
 from brian2.core.functions import DEFAULT_FUNCTIONS, Function
 from brian2.core.variables import ArrayVariable, Constant
 from brian2.equations.equations import PARAMETER
@@ -63,6 +64,13 @@ class Scope:
         try:
             return self.group.resolve_all({name}, self.namespace, user_identifiers=set())[name]
         except KeyError:
+            for names in (self.group.namespace or {}, self.namespace):
+                if np.size(names.get(name, 0)) != 1 or isinstance(names.get(name), np.ndarray):
+                    shape = np.shape(names[name])
+                    raise Refused(
+                        f"{name} is an array of shape {shape}, which Brian2 takes for no constant",
+                        "make it one number, or a parameter of the group",
+                    ) from None
             raise Refused(
                 f"{name} is not in the namespace of {self.group.name}",
                 f"pass what Network.run would find: namespace={{{name!r}: ...}}, or namespace=locals()",
@@ -77,7 +85,10 @@ class Scope:
             value = np.asarray(variable.get_value())
             if value.size == 1 and value.dtype.kind in "iuf":
                 return value.astype(np.float64).reshape(())
-        elif isinstance(variable, ArrayVariable) and (name == "i" or self._is_parameter(name)):
+            raise Refused(f"{name} is a {value.dtype} of shape {value.shape}", "make it one number, or a parameter")
+        if name in ("i", "j") and isinstance(self.group, Synapses):  # within the subgroups, if they are of subgroups
+            return np.asarray(getattr(self.group, name)[:], dtype=np.float64)
+        if isinstance(variable, ArrayVariable) and (name in ("i", "N") or self._is_parameter(name)):
             if variable.dtype not in (np.float64, np.int32, np.int64):
                 raise Refused(f"{name} is kept as {variable.dtype}", "take float64, Brian2's default")
             value = np.asarray(variable.get_value(), dtype=np.float64)

@@ -142,8 +142,11 @@ class Reader:
                     self.reasons.append(f"{part.name}: is switched off; set active = True, or leave it out")
             if len(thing.name) > LONGEST:
                 self.reasons.append(f"{thing.name}: its name is too long; {LONGEST} characters are the most")
-        if len({float(thing.clock.dt_) for thing in known}) > 1:
-            steps = ", ".join(f"{thing.name} {float(thing.clock.dt_):g} s" for thing in known)
+        # Each part has a clock of its own, which Brian2 takes from its owner, and a user may have changed.
+        parts = {part.name: part for thing in known for part in (thing, *thing.contained_objects)}
+        found = {name: float(part.clock.dt_) for name, part in parts.items()}
+        if len(set(found.values())) > 1:
+            steps = ", ".join(f"{name} {dt:g} s" for name, dt in found.items())
             self.reasons.append(f"network: several time steps ({steps}); give all objects one dt")
         for name, count in Counter(thing.name for thing in known).items():
             if count > 1:

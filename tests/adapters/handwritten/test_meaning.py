@@ -208,6 +208,17 @@ def test_excitatory_and_inhibitory_parts_of_a_group() -> None:
     assert report.certified > 0.99
 
 
+def test_indices_and_sizes_are_constants_of_synapses() -> None:
+    """i and j count within subgroups, and N is the number of synapses."""
+    generator, raster = stimulus(np.random.default_rng(4), 6)
+    group = brian2.NeuronGroup(8, GROUP[0], threshold=GROUP[2], reset=GROUP[1], method="exact", name="group")
+    given = brian2.Synapses(generator, group, on_pre="v_post += 0.1*i + 0.05 + 2.0/N")
+    given.connect()
+    within = brian2.Synapses(group[3:], group[2:], on_pre="v_post += 0.05*j - 0.07*i + 0.1/N_pre")
+    within.connect()
+    assert_read([generator, group, given, within], raster, [group])
+
+
 def test_a_group_without_equations_is_told_by_its_reset() -> None:
     """theta is a parameter too, and comes first in the threshold."""
     objects, raster, groups = single("theta : 1\nv : 1", "v = 0", "theta <= v")

@@ -279,3 +279,37 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
         sb.import_graph(native, "brian2", namespace={})
     with pytest.raises(sb.BadInput, match="namespace and inputs are for networks written by hand"):
         sb.import_graph(tmp_path / "net.py", "brian2", inputs=["unit"])
+
+
+@pytest.mark.parametrize("part", ["R.pre", "thresholder", "resetter", "state_updater"])
+def test_a_clock_of_an_inner_part_counts(part: str) -> None:
+    """Brian2 runs each part on its own clock, whatever its owner's is."""
+    objects = plain()
+    group, recurrent = objects[1], objects[3]
+    inner = {
+        "R.pre": recurrent.pre,
+        "thresholder": group.thresholder["spike"],
+        "resetter": group.resetter["spike"],
+        "state_updater": group.state_updater,
+    }[part]
+    inner._clock = brian2.Clock(1 * ms)
+    (reason,) = refusals(objects)
+    assert reason.startswith("network: several time steps (")
+    assert f"{inner.name} 0.001 s" in reason
+
+
+def test_a_list_of_objects_that_ran_is_refused() -> None:
+    objects = plain()
+    brian2.Network(*objects).run(1 * ms)
+    assert_refused(objects, "objects: stimulus ran already; build them anew, and read them before they run")
+
+
+@pytest.mark.parametrize("where", ["group", "run"])
+def test_an_array_is_no_constant(where: str) -> None:
+    level = {"level": np.array([1.0, 2.0])}
+    own: dict[str, Any] = {"namespace": level} if where == "group" else {}
+    objects, *_ = single(*GROUP[:2], "v > level", method="exact", **own)
+    (reason,) = refusals(objects, **({} if own else {"namespace": level}))
+    assert reason.startswith(
+        "group group: level is an array of shape (2,), which Brian2 takes for no constant; make it"
+    )
