@@ -25,7 +25,8 @@ def build(plan: Plan, arrays: Mapping[str, Array], dt: float = 1e-3, **options: 
     ``network.object_names`` maps the names of nodes to those of their groups, ``network.monitors`` the keys of
     a trace ("spikes/<unit>", "states/<unit>", "outputs/<output>") to the monitors. Feed x (T, size) to an input by
     ``network[...].namespace["stream"] = TimedArray(x, dt=dt*second)`` before the run: x as it is (a network of
-    float32 parameters expects float32 values, one in fixed point multiples of the input's step within its range),
+    float32 parameters expects float32 values, one in fixed point multiples of the input's step within its range; an
+    input declared from 0 to 1 with fraction_bits=0 is spikes, and refuses other values),
     whose last row holds on if the run is longer. The dynamics are in the groups' ``<name>_update``
     (``run_regularly``). Add your own objects with ``network.add``. What runs as a C++ project cannot be added to:
     with target cpp_standalone this is the network on numpy.

@@ -14,11 +14,12 @@ from snubridge_brian2.engine.equations import (
     Names,
     Plan,
     equations,
+    is_binary,
     is_graded,
     time_constants,
 )
-from snubridge_brian2.engine.functions import largest, product, rounding
-from snubridge_brian2.engine.stream import stream_of
+from snubridge_brian2.engine.functions import largest, product, rounding, values
+from snubridge_brian2.engine.stream import spike_input, stream_of
 from snubridge_brian2.engine.targets import strict_cython
 
 DENSE = 1 / 16
@@ -80,11 +81,13 @@ class Circuit:
         self.lines: dict[str, Any] = {}
         self.monitors: dict[str, Any] = {}
         self.spiking = {name for name, stop in self.stops.items() if not is_graded(stop)}
+        self.binary = {entry["name"] for entry in plan["inputs"] if is_binary(entry)}
+        self.spiking |= self.binary
         if target != "cpp_standalone":  # a project takes any other input later
             self.spiking |= {name for name, x in inputs.items() if x.any() and ((x == 0) | (x == 1)).all()}
         self.order = {name: 3 * k for k, name in enumerate(self.stops, 1)}
         self.paths = [path for path in plan["paths"] if self.arrives(path["delay"])]
-        self.heard = {path["source"] for path in self.paths if path["delay"] > 1 or not self.is_dense(path)}
+        self.heard = {path["source"] for path in self.paths if path["delay"] > 1 or not self.is_whole(path)}
         self.groups = {
             name: self.group(stop, self.network.object_names[name], self.order[name])
             for name, stop in self.stops.items()
@@ -124,10 +127,12 @@ class Circuit:
                 grid = stop["grid"]
                 steps = 2.0 ** grid["fraction_bits"]
                 namespace |= {"steps": steps, "step": 1 / steps, "low": grid["low"], "high": grid["high"], **rounding()}
-        model, update, threshold, reset = equations(stop, list(onsets), self.layout.paced, self.form)
+        model, update, threshold, reset = equations(
+            {**stop, "binary": name in self.binary}, list(onsets), self.layout.paced, self.form
+        )
         if is_graded(stop) and name is not None and name not in self.heard:
             threshold = reset = None  # no synapse waits for its events
-        group = NeuronGroup(
+        group = (spike_input() if name in self.binary else NeuronGroup)(
             self.samples * stop["size"],
             model,
             threshold=threshold,
@@ -139,7 +144,10 @@ class Circuit:
             method="exact",  # of what has a differential equation
             **self.clocked,
         )
-        group.run_regularly(update, when="thresholds", order=order - 1, name=f"{label}_update", **self.codegen)
+        if update:
+            group.run_regularly(update, when="thresholds", order=order - 1, name=f"{label}_update", **self.codegen)
+        if reset == "":
+            group.resetter["spike"].active = False  # it would do nothing, in every step
         for variable, value in values.items():
             setattr(group, variable, np.tile(value, self.samples))
         if "sample_period" in group.variables:
@@ -174,12 +182,13 @@ class Circuit:
         source, target, delay, weight = (path[key] for key in ("source", "target", "delay", "weight"))
         size = self.stops[source]["size"]
         graded = source not in self.spiking
-        group, first, options = self.groups[source], 0, {}
+        group, first, later = self.groups[source], 0, max(delay - 1, 0)
         if graded and delay > 1:
-            group, first = self.line(source), (delay - 2) * self.samples * size
-        elif delay > 1:
-            options["delay"] = (delay - 1) * self.dt
+            group, first, later = self.line(source), (delay - 2) * self.samples * size, 0
         label = f"{'rec' if delay else 'ff'}_{self.groups[source].name}_{self.groups[target].name}"
+        if graded and weight is None:
+            self.pass_on(self.names.take(label), group, first, target, delay)
+            return
         if self.is_dense(path):
             self.multiply(self.names.take(label), group, first, target, delay, self.arrays[weight])
             return
@@ -200,10 +209,14 @@ class Circuit:
             first + self.blocks(pre, size),
             self.blocks(post, self.stops[target]["size"]),
             weights,
-            **options,
+            delay=later * self.dt,  # one for all, also if it is 0: 8 bytes less for each
         )
         if not delay:
             synapses.pre.when, synapses.pre.order = "thresholds", self.order[target] - 2
+
+    def is_whole(self, path: Mapping[str, Any]) -> bool:
+        """Whether the values of its source are taken as a whole, without events."""
+        return self.is_dense(path) or (path["weight"] is None and path["source"] not in self.spiking)
 
     def is_dense(self, path: Mapping[str, Any]) -> bool:
         """Whether its matrix is multiplied as a whole: mostly not zero, as are the values that it meets."""
@@ -212,12 +225,20 @@ class Circuit:
             return False
         return bool(np.count_nonzero(matrix) >= DENSE * matrix.size)
 
+    def pass_on(self, label: str, group: Any, first: int, target: str, delay: int) -> None:
+        """What synapses of weight 1 from each value to its like would do to u."""
+        self.drive(label, values(f"{label}_drive", group, first), target, delay)
+
     def multiply(self, label: str, group: Any, first: int, target: str, delay: int, matrix: Array) -> None:
         """What synapses of all weights of ``matrix`` would do to u, as one product."""
+        self.drive(label, product(f"{label}_drive", matrix, group, first, self.samples), target, delay)
+
+    def drive(self, label: str, function: Any, target: str, delay: int) -> None:
+        """Add a function of the neurons to their u where synapses of this delay would act."""
         reached = self.groups[target]
         when, order = ("synapses", -1) if delay else ("thresholds", self.order[target] - 2)
-        reached.namespace[f"{label}_drive"] = product(f"{label}_drive", matrix, group, first)
-        reached.run_regularly(f"u += {label}_drive(i)", when=when, order=order, name=label, **self.whole)
+        reached.namespace[f"{label}_drive"] = function
+        reached.run_regularly(f"u += {label}_drive(i)", when=when, order=order, name=label, **self.codegen)
 
     def line(self, source: str) -> Any:
         """The group that holds what a graded source put out 1, 2, ... steps ago, in this order."""

@@ -113,6 +113,11 @@ def is_graded(stop: Mapping[str, Any]) -> bool:
     return graded
 
 
+def is_binary(entry: Mapping[str, Any]) -> bool:
+    """Whether an input of the plan takes 0 and 1 only, and is spikes."""
+    return (entry["low"], entry["high"], entry["fraction_bits"]) == (0, 1, 0)
+
+
 def equations(
     stop: Mapping[str, Any], onsets: Sequence[int], paced: bool, form: Form
 ) -> tuple[str, str, str | None, str | None]:
@@ -121,7 +126,11 @@ def equations(
     ``paced``: for samples that follow one another in time.
     """
     if stop["kind"] == "input":
-        return "y : 1", "y = stream(t, i)", "y != 0", ""
+        return (
+            ("y = stream(t, i) : 1", "", "y != 0", "")
+            if stop["binary"]
+            else ("y : 1", "y = stream(t, i)", "y != 0", "")
+        )
     step = "t_in_timesteps % sample_period" if paced else "t_in_timesteps"
     model = PACED if paced else ""
     model += "".join(["u : 1\n", *(f"bias_{onset} : 1 (constant)\n" for onset in onsets)])

@@ -1,7 +1,7 @@
-"""Functions that the equations call: rounding, the largest y of a sample, the product of a matrix with values y.
+"""Functions that the equations call: rounding, values y of a group, the largest of a sample, a matrix times values.
 
-The last two see whole groups. In a C++ project they read the group's array where it lies; on the other targets
-the statement that calls them is numpy's.
+The last three see whole groups. In a C++ project they read the group's array where it lies; on the other targets
+the largest and the product are numpy's; in compiled code the product is made before (``StrictCython.run_block``).
 """
 
 from collections.abc import Callable
@@ -25,6 +25,16 @@ static inline double %NAME%(const int i) {
         rest += w[j] * y[j];
     return (sums[0] + sums[1]) + (sums[2] + sums[3]) + ((sums[4] + sums[5]) + (sums[6] + sums[7])) + rest;
 }
+"""
+VALUES_CPP = """
+static inline double %NAME%(const int i) {
+    return brian::%Y%[i + %FIRST%];
+}
+"""
+VALUES_CYTHON = """
+cdef double value_at(const int i):
+    global _namespacepassed_on
+    return _namespacepassed_on[i]
 """
 LARGEST_CPP = """
 static inline double %NAME%(const double own, const int i) {
@@ -65,24 +75,45 @@ def largest(name: str, group: Any, size: int) -> Any:
     return _of_groups(of_its_sample, 2, name, LARGEST_CPP, {"SIZE": size}, group, {})
 
 
-def product(name: str, matrix: Array, group: Any, first: int) -> Any:
+def values(name: str, group: Any, first: int) -> Any:
+    """A function ``name(i)`` for equations: the y of neuron first + i of ``group``."""
+    y: Array = np.zeros(0) if _is_standalone() else group.variables["y"].get_value()
+
+    def of_its_like(i: Array) -> Array:
+        like: Array = y[first : first + len(i)]
+        return like
+
+    made = _of_groups(of_its_like, 1, name, VALUES_CPP, {"FIRST": first}, group, {})
+    made.implementations.add_implementation(
+        "cython", VALUES_CYTHON, namespace={"passed_on": y[first:]}, name="value_at"
+    )
+    return made
+
+
+def product(name: str, matrix: Array, group: Any, first: int, samples: int) -> Any:
     """A function ``name(i)`` for equations: row i of ``matrix`` times the y of its sample in ``group``.
 
     ``matrix`` (outputs, inputs); ``first``: where in the group the y of the first sample begin. Rows count on
-    over the samples.
+    over the ``samples``.
     """
     rows, columns = matrix.shape
     y: Array = np.zeros(0) if _is_standalone() else group.variables["y"].get_value()
+    given = y[first : first + samples * columns]
+    drive = np.empty(samples * rows)
 
-    def of_its_sample(i: Array) -> Array:
-        samples = len(i) // rows
-        values = y[first : first + samples * columns].reshape(samples, columns)
-        multiplied: Array = (values @ matrix.T).ravel()
-        return multiplied
+    def of_its_sample(i: Array | None = None) -> Array:
+        if samples == 1:
+            np.dot(matrix, given, out=drive)
+        else:
+            np.matmul(given.reshape(samples, columns), matrix.T, out=drive.reshape(samples, rows))
+        return drive
 
     places = {"ROWS": rows, "COLUMNS": columns, "FIRST": first}
     weights = {f"{name}_weights": matrix.ravel()}
-    return _of_groups(of_its_sample, 1, name, PRODUCT_CPP, places, group, weights)
+    made = _of_groups(of_its_sample, 1, name, PRODUCT_CPP, places, group, weights)
+    made.implementations.add_implementation("cython", VALUES_CYTHON, namespace={"passed_on": drive}, name="value_at")
+    made.precompute = of_its_sample
+    return made
 
 
 def _is_standalone() -> bool:

@@ -28,6 +28,24 @@ def stream_of(values: Array, dt: Any, name: str, target: str) -> Any:
 
 
 @functools.cache
+def spike_input() -> Any:
+    """The group of an input that is declared to take 0 and 1 only, and refuses to run with anything else."""
+    from brian2 import NeuronGroup
+
+    class SpikeInput(NeuronGroup):  # type: ignore[misc]  # brian2 has no types
+        def before_run(self, run_namespace: Any) -> None:
+            values = np.asarray(self.namespace["stream"].values)
+            if not ((values == 0) | (values == 1)).all():
+                raise ValueError(
+                    f"{self.name}: its stream holds values other than 0 and 1, and each would count as a spike; give 0 "
+                    "and 1, or declare the input without fraction_bits=0"
+                )
+            super().before_run(run_namespace)
+
+    return SpikeInput
+
+
+@functools.cache
 def _stream() -> Any:
     """A ``TimedArray`` whose Cython code is the same for all values."""
     from brian2 import TimedArray

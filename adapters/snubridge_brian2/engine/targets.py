@@ -156,7 +156,8 @@ def _machine(*compilers: tuple[str, ...]) -> str:
 def strict_cython() -> Any:
     """Brian2's Cython code objects, compiled with ``FLAGS`` whatever the preferences say.
 
-    The names of groups are taken out of the code, so that all groups with the same equations share one module, and
+    Functions that have a ``precompute`` run it before the code that calls them. The names of groups are taken out
+    of the code, so that all groups with the same equations share one module, and
     a number that no float64 holds is an error.
     """
     from brian2.codegen.runtime.cython_rt import CythonCodeObject
@@ -170,6 +171,7 @@ def strict_cython() -> Any:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self.renamed = self.generic_names()
+            self.precomputed = [known.precompute for known in self.variables.values() if hasattr(known, "precompute")]
             values, changing = self.namespace, self.nonconstant_values
             self.namespace = {self.renamed.get(name, name): value for name, value in values.items()}
             self.nonconstant_values = [(self.renamed.get(name, name), read) for name, read in changing]
@@ -192,6 +194,12 @@ def strict_cython() -> Any:
                         place = owners.setdefault(owner, f"o{len(owners) + 1}")
                         renamed[name] = f"{prefix}_array_{place}_{arrays[array].name}"
             return renamed
+
+        def run_block(self, block: str) -> Any:
+            if block == "run":
+                for precompute in self.precomputed:
+                    precompute()
+            return super().run_block(block)
 
         def compile_block(self, block: str) -> Any:
             code = getattr(self.code, block, "").strip()

@@ -24,12 +24,14 @@ def alike(case: Case) -> bool:
     return len({unit.g for unit in case.graph.of_kind(sb.Unit).values()}) == 1
 
 
-def drawn() -> list[Case]:
+def drawn(**sizes: int) -> list[Case]:
     families: Any = ("dyadic", "generic")
     return [
         case
         for family in families
-        for case in [found for found in (random_case(seed, family) for seed in range(60)) if alike(found)][:GRAPHS]
+        for case in [found for found in (random_case(seed, family, **sizes) for seed in range(60)) if alike(found)][
+            :GRAPHS
+        ]
     ]
 
 
@@ -77,27 +79,20 @@ def test_a_project_of_all_graphs_spikes_alike() -> None:
     assert_project_agrees(cases)
 
 
-def of_one_layer() -> list[Case]:
-    return [case for case in drawn() if [unit.g for unit in case.graph.of_kind(sb.Unit).values()] == [sb.Identity()]]
-
-
-def test_a_project_spikes_alike_whatever_its_step() -> None:
-    assert_project_agrees(of_one_layer(), dt=1e-3 / 3)
-
-
-def test_a_project_spikes_alike_in_split_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run of a C++ project cut in three, as a user may cut it; and a third dt."""
+@pytest.mark.parametrize("dt", [1e-3, 1e-4, 1e-3 / 3])
+def test_a_project_spikes_alike_in_split_runs(dt: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run of a C++ project of all graphs cut in three, as a user may cut it, at three steps."""
     run = brian2.Network.run
     runs: list[int] = []
 
     def cut(network: Any, duration: Any, **options: Any) -> None:
-        for steps in (20, 1, 29):
+        for steps in (50, 1, 149):
             runs.append(steps)
-            run(network, duration / 50 * steps, **options)
+            run(network, duration / 200 * steps, **options)
 
     monkeypatch.setattr(brian2.Network, "run", cut)
-    assert_project_agrees(of_one_layer()[:5], dt=1e-4)
-    assert runs == [20, 1, 29]
+    assert_project_agrees(drawn(steps=200, samples=1), dt=dt)
+    assert runs == [50, 1, 149]
 
 
 @pytest.mark.parametrize("target", ["cython", "cpp_standalone"])
