@@ -20,7 +20,7 @@ from snubridge.errors import MissingEngine
 from snubridge.nn.kernels.triton import missing
 
 DRIVERS: Mapping[Path, str] = {
-    Path("/proc/driver/nvidia/version"): r"Kernel Module\D*([\d.]+)",
+    Path("/proc/driver/nvidia/version"): r"Kernel Module.*?\s(\d+\.[\d.]+)",
     Path("/sys/module/amdgpu/version"): r"(\S+)",
 }
 """Where the drivers of GPUs tell their version, and how it is found there."""

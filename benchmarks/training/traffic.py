@@ -16,10 +16,14 @@ FLOAT, DOUBLE = 4, 8
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes by what they are, and the T * B * N elements of the sequence that caused them."""
+    """Bytes by what they are, the T * B * N elements of the sequence that caused them, and the bytes that are kept.
+
+    Kept is for the way back, apart from x and the parameters, which the caller holds.
+    """
 
     terms: Mapping[str, int]
     elements: int
+    kept: int = 0
 
     @property
     def total(self) -> int:
@@ -63,6 +67,7 @@ def of_snubridge(x: Tensor, spacing: int, learned: int = 0) -> Traffic:
             "backward: sums of the parameters' gradients written": learned * x[0].numel() * DOUBLE,
         },
         x.numel(),
+        kept=checkpoints + state,  # y before the first step; s is one number for all
     )
 
 
@@ -86,4 +91,5 @@ def of_spikingjelly(x: Tensor) -> Traffic:
             "backward: gradient of v before the first step written": state,
         },
         x.numel(),
+        kept=(len(x) + 1) * state,
     )
