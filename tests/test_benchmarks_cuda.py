@@ -76,11 +76,15 @@ def test_bytes_of_long_sequences(kind, mine, theirs):
 
 
 def test_bytes_of_100_steps():
-    """7 checkpoints; of one step: s, y and s, and back s, y and their gradients; v, v, and back their gradients."""
+    """7 checkpoints; of one step: s, y and s, and back, if anything is learned, s, y, sums; v, v, their gradients."""
     x = torch.empty(100, 1024, 1024, dtype=HALF, device="meta")
-    mine, theirs = traffic.of_snubridge(x, 16, learned=2), traffic.of_spikingjelly(x)
-    parameters = 2 * 2 * 1024 * 4
-    assert mine.total == 2**20 * (5 * 2 * 100 + 2 * 7 * 4 + 7 * 4 + 2 * 8) + parameters
+    mine, learned = (traffic.of_snubridge(x, 16, learned=number) for number in (0, 2))
+    theirs, parameters = traffic.of_spikingjelly(x), 2 * 2 * 1024 * 4
+    assert mine.total == 2**20 * (5 * 2 * 100 + 2 * 7 * 4 + 3 * 4) + parameters
+    assert learned.total == mine.total + 2**20 * (2 * 4 + 2 * 8)
+    assert mine.total / theirs.total < 0.67
+    wide = torch.empty(100, 1024, 1024, device="meta")
+    assert traffic.of_snubridge(wide, 16).total / traffic.of_spikingjelly(wide).total < 0.86
     assert theirs.total == 2**20 * (4 * 2 * 100 + 2 * 4 * 100 + 4 * 4)
     assert (mine.kept, theirs.kept) == (2**20 * 4 * 8, 2**20 * 4 * 101)
 
@@ -98,7 +102,7 @@ def test_the_bytes_counted_are_those_of_the_tensors_that_the_launches_get(steps,
     monkeypatch.setitem(launch.FAR, launch.PLATFORM, 16)
     parameters = [torch.ones(5, requires_grad=bool(learned)) for _ in range(2)]
     x = torch.zeros(steps, 3, 5, dtype=kind, requires_grad=True)
-    y, _ = kernel.scan(DYNAMICS, *parameters, State(torch.zeros(3, 5), torch.zeros(3, 5)), x)
+    y, _ = kernel.scan(DYNAMICS, *parameters, State(torch.zeros(3, 5), torch.zeros(3, 5)), x, kind=kind)
     torch.autograd.grad(y, [x, *parameters][: 1 + learned], torch.zeros_like(y))
     assert [name for name, _ in launched] == ["forward", "backward"]
     counted = traffic.of_snubridge(x, 16, learned).terms

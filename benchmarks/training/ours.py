@@ -33,15 +33,17 @@ class Spikes(torch.nn.Module):
 
 def unit(neurons: int, kernel: str = "cpu", device: torch.device = CPU, **options: Any) -> Spikes:
     """The dynamics alone."""
-    with device:  # a kernel asks for the device of the parameters as soon as there are any
-        return Spikes(nn.Unit(neurons, kernel=kernel, **(SAME | options)))
+    with device:
+        return Spikes(nn.Unit(neurons, kernel=kernel, narrow_spikes=True, **(SAME | options)))
 
 
 def layer(weight: Tensor, kernel: str = "cpu", recurrent: Tensor | None = None, **options: Any) -> Spikes:
     """A layer with these weights, on their device."""
     units, inputs = weight.shape
     with weight.device:
-        made = nn.SNU(inputs, units, kernel=kernel, recurrent=recurrent is not None, **(SAME | options))
+        made = nn.SNU(
+            inputs, units, kernel=kernel, recurrent=recurrent is not None, narrow_spikes=True, **(SAME | options)
+        )
     with torch.no_grad():
         made.weight.copy_(weight)
         if recurrent is not None:
