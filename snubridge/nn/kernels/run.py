@@ -51,14 +51,14 @@ def run(
     only what comes before, the dense projection of the input, is done in the types that autocast chooses.
     """
     weights = () if recurrent is None else (recurrent,)
-    wide, *tensors = _alike(drive, decay, threshold, *state, *weights)
+    narrow = drive.dtype in (torch.float16, torch.bfloat16)
+    as_it_is = kernel == "triton" and narrow  # it widens x as it reads it
+    wide, *tensors = _alike(drive[:0] if as_it_is else drive, decay, threshold, *state, *weights)
     if kernel == "triton" and wide.dtype != torch.float32:
         raise Unsupported(
             "kernel='triton'", [f"its state is float32, and here is {wide.dtype}; kernel='eager' runs it"]
         )
-    narrow = drive.dtype in (torch.float16, torch.bfloat16)
-    if kernel == "triton" and narrow:
-        wide = drive  # it widens x as it reads it
+    wide = drive if as_it_is else wide
     kind = drive.dtype if narrow_spikes and narrow and isinstance(dynamics.h, Step) else None
     device = drive.device.type
     if device in AUTOCAST and torch.is_autocast_enabled(device):
