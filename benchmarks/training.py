@@ -1,7 +1,8 @@
-"""Training on the CPU beside snnTorch, SpikingJelly, norse and torch's own layers, forward and backward.
+"""Training on the CPU beside snnTorch, SpikingJelly, norse and torch's own layers, forward and backward; or on a GPU.
 
     make bench
     python benchmarks/training.py [--case dynamics,layer] [--opponents snntorch] [--out FILE] [--markdown FILE]
+    python benchmarks/training.py --device cuda [...]
 
 Prints the tables in Markdown and writes them and the same as JSON where asked. A candidate that fails, or that computes
 something else than it should, ends the run with its reason: there is no table without it. Goals are printed, met or
@@ -15,6 +16,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -26,29 +28,40 @@ page, which takes longer than filling it, and depends on what else the process h
 def arguments() -> argparse.Namespace:
     """The command line; what it names is checked."""
     from training.cases import CASES
-    from training.opponents import PEERS
+    from training.opponents import OPPONENTS
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", choices=["cpu"], default="cpu")
-    parser.add_argument("--case", default=",".join(CASES), help="default: %(default)s")
-    parser.add_argument("--opponents", default=",".join(PEERS), help="default: %(default)s; none: torch's own layers")
+    parser.add_argument("--device", choices=list(CASES), default="cpu", help="default: %(default)s")
+    parser.add_argument("--case", help=f"default: all that the device has; {_listed(CASES)}")
+    parser.add_argument(
+        "--opponents", help=f"default: all that the device has; {_listed(OPPONENTS)}; none: torch's own layers"
+    )
     parser.add_argument("--repeats", type=int, default=15, help="rounds (default: %(default)s)")
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, to try this program; the figures say nothing"
     )
-    parser.add_argument("--compile", action="store_true", help="torch.compile of the eager kernel as well; slow")
-    parser.add_argument("--default-malloc", action="store_true", help="glibc may hand freed memory back")
+    parser.add_argument("--compile", action="store_true", help="torch.compile of the eager kernel as well; slow; CPU")
+    parser.add_argument("--default-malloc", action="store_true", help="glibc may hand freed memory back; CPU")
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     parser.add_argument("--markdown", type=Path, help="a Markdown file to write")
     args = parser.parse_args()
-    args.case = args.case.split(",")
-    args.opponents = () if args.opponents == "none" else tuple(args.opponents.split(","))
-    for given, known, option in ((args.case, CASES, "--case"), (args.opponents, PEERS, "--opponents")):
+    cases, opponents = CASES[args.device], OPPONENTS[args.device]
+    args.case = list(cases) if args.case is None else args.case.split(",")
+    wanted = ",".join(opponents) if args.opponents is None else args.opponents
+    args.opponents = () if wanted == "none" else tuple(wanted.split(","))
+    for given, known, option in ((args.case, cases, "--case"), (args.opponents, opponents, "--opponents")):
         if unknown := [name for name in given if name not in known]:
             parser.error(f"{option}: {', '.join(unknown)}; choose from {', '.join(known)}")
     if args.repeats < 2:
         parser.error("--repeats: at least 2 are needed")
+    for chosen, option in ((args.compile, "--compile"), (args.default_malloc, "--default-malloc")):
+        if chosen and args.device != "cpu":
+            parser.error(f"{option}: of --device cpu")
     return args
+
+
+def _listed(known: Mapping[str, Iterable[str]]) -> str:
+    return "; ".join(f"{device}: {','.join(names)}" for device, names in known.items())
 
 
 def main() -> int:
@@ -59,8 +72,9 @@ def main() -> int:
 
     import torch
     from training.cases import CASES
-    from training.machine import machine, versions
-    from training.opponents import PEERS, imported
+    from training.machine import versions
+    from training.opponents import OPPONENTS, imported
+    from training.platforms import PLATFORMS, NoGPU
     from training.report import as_dictionary, markdown, method
     from training.settings import Options
     from training.timing import CandidateFailed
@@ -69,23 +83,30 @@ def main() -> int:
 
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)  # what SpikingJelly lacks on a CPU
-    options = Options(args.repeats, 2 if args.quick else 10, args.quick, args.compile, args.opponents)
-    about = machine()
     sections = []
+    packages = [OPPONENTS[args.device][name].package for name in args.opponents]
     try:
-        for name in args.opponents:  # before minutes have gone by
-            imported(PEERS[name].package)
+        platform = PLATFORMS[args.device](not args.default_malloc)
+        for package in packages:  # before minutes have gone by
+            imported(package)
+        warmup = 2 if args.quick else 10
+        options = Options(
+            args.repeats, warmup, args.quick, args.compile, args.opponents, platform.device, platform.clock
+        )
         for case in args.case:
             print(f"{case} ...", file=sys.stderr, flush=True)
-            sections += CASES[case](options)
-    except (CandidateFailed, SnubridgeError) as error:
+            sections += CASES[args.device][case](options)
+    except NoGPU as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (CandidateFailed, SnubridgeError, torch.OutOfMemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    found = versions([PEERS[name].package for name in args.opponents])
-    how = method(options.repeats, options.warmup, kept=not args.default_malloc)
-    about["quick"] = args.quick
-    text = markdown(sections, about, found, how)
+    found = versions(packages) | platform.packages
+    how = method(options.repeats, options.warmup, platform.measured, platform.memory)
+    text = markdown(sections, platform.headline, found, how)
     print(text)
+    about = {**platform.about, "quick": args.quick}
     figures = as_dictionary(sections, about, versions=found, method=how)
     for path, content in ((args.out, json.dumps(figures, indent=1) + "\n"), (args.markdown, text)):
         if path is not None:

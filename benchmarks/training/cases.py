@@ -1,16 +1,24 @@
-"""The cases by the name that ``--case`` takes."""
+"""The cases by the names that ``--device`` and ``--case`` take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from training import dynamics, layer, network, recurrent
+from training import cuda, dynamics, layer, network, recurrent
 from training.sections import Section
 from training.settings import Options
 
-CASES: Mapping[str, Callable[[Options], list[Section]]] = {
-    "dynamics": dynamics.run,
-    "layer": layer.run,
-    "recurrent": recurrent.run,
-    "network": network.run,
+Case = Callable[[Options], list[Section]]
+CASES: Mapping[str, Mapping[str, Case]] = {
+    "cpu": {
+        "dynamics": dynamics.run,
+        "layer": layer.run,
+        "recurrent": recurrent.run,
+        "network": network.run,
+    },
+    "cuda": {
+        "dynamics": cuda.dynamics.run,
+        "layer": cuda.layer.run,
+        "recurrent": cuda.recurrent.run,
+    },
 }

@@ -19,7 +19,7 @@ def differing(candidate: Candidate) -> tuple[float | None, float | None]:
         spikes = candidate.forward()
     if not bool(((spikes == 0) | (spikes == 1)).all()):
         return None, None  # the real-valued output of an LSTM has no rate
-    rate = float(spikes.mean())
+    rate = float(spikes.mean(dtype=torch.float32))
     if candidate.expected is None:
         return rate, None
     share = float((spikes != candidate.expected.spikes).double().mean())

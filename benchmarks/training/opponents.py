@@ -112,6 +112,39 @@ class MultiStepLIF(torch.nn.Module):
         return self.node(drive)
 
 
+class FusedLIF(torch.nn.Module):
+    """SpikingJelly's LIF over a sequence by its fused kernels on a GPU, with the state in float32.
+
+    LIFNode gives the state the type of its input, and takes float16 and bfloat16 step by step in torch.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.functional = imported("spikingjelly.activation_based.functional")
+        self.surrogate = imported("spikingjelly.activation_based.surrogate").SuperSpike(STEEPNESS)
+
+    def forward(self, drive: Tensor) -> Tensor:
+        """Spikes of every step, from rest, in the type of the drive."""
+        rest = torch.zeros(drive.shape[1:], dtype=torch.float32, device=drive.device)
+        spikes: Tensor = self.functional.lif_multi_step(
+            drive, rest, TAU, False, THRESHOLD, 0.0, self.surrogate, detach_reset=False, store_v_seq=False
+        )[0]
+        return spikes
+
+    def implementation(self, device: torch.device) -> str:
+        """Which of its kernels it runs, and what it says of the others; an error where it would run none."""
+        told = self.functional.neuron_implementation("lif", device)
+        name = told["implementation"]
+        others = "; ".join(f"{other} is unavailable: {reason}" for other, reason in told["unavailable"].items())
+        if name not in FUSED:
+            raise CandidateFailed(f"SpikingJelly runs its {name} implementation, not a fused one of {FUSED}: {others}")
+        return f"its own choice: {name}{f' ({others})' if others else ''}; state in float32"
+
+
+FUSED = ("cuda", "triton")
+"""What SpikingJelly calls its fused kernels."""
+
+
 class SteppedLIFBox(torch.nn.Module):
     """norse's LIFBoxCell, stepped over the sequence; v + (x - v) / 5 wants a drive five times as large."""
 
@@ -148,4 +181,12 @@ PEERS: Mapping[str, Peer] = {
         flips=1e-4,
     ),
 }
-"""By the name that ``--opponents`` takes."""
+"""On the CPU, by the name that ``--opponents`` takes."""
+FUSED_PEERS: Mapping[str, Peer] = {
+    "spikingjelly": Peer(
+        "SpikingJelly LIF", "spikingjelly", FusedLIF, "multi-step; gradient through the reset", flips=1e-4
+    ),
+}
+"""Those with fused kernels for a GPU."""
+OPPONENTS: Mapping[str, Mapping[str, Peer]] = {"cpu": PEERS, "cuda": FUSED_PEERS}
+"""By device."""

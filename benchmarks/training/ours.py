@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snubridge import nn
-from training.settings import DECAY, STEEPNESS, THRESHOLD
+from training.settings import CPU, DECAY, STEEPNESS, THRESHOLD
 from training.timing import CandidateFailed
 
 SURROGATE = nn.SuperSpike(STEEPNESS)
@@ -21,7 +21,7 @@ class Spikes(torch.nn.Module):
 
     def __init__(self, layer: nn.Unit) -> None:
         super().__init__()
-        if str(layer.running_kernel) != layer.kernel:
+        if layer.running_kernel.kernel != layer.kernel:
             raise CandidateFailed(f"kernel={layer.kernel!r} was asked for and {layer.running_kernel} runs")
         self.layer = layer
 
@@ -31,15 +31,19 @@ class Spikes(torch.nn.Module):
         return spikes
 
 
-def unit(neurons: int, kernel: str = "cpu", **options: Any) -> Spikes:
+def unit(neurons: int, kernel: str = "cpu", device: torch.device = CPU, **options: Any) -> Spikes:
     """The dynamics alone."""
-    return Spikes(nn.Unit(neurons, kernel=kernel, **(SAME | options)))
+    with device:
+        return Spikes(nn.Unit(neurons, kernel=kernel, narrow_spikes=True, **(SAME | options)))
 
 
 def layer(weight: Tensor, kernel: str = "cpu", recurrent: Tensor | None = None, **options: Any) -> Spikes:
-    """A layer with these weights."""
+    """A layer with these weights, on their device."""
     units, inputs = weight.shape
-    made = nn.SNU(inputs, units, kernel=kernel, recurrent=recurrent is not None, **(SAME | options))
+    with weight.device:
+        made = nn.SNU(
+            inputs, units, kernel=kernel, recurrent=recurrent is not None, narrow_spikes=True, **(SAME | options)
+        )
     with torch.no_grad():
         made.weight.copy_(weight)
         if recurrent is not None:

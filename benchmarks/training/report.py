@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from training.sections import Goal, Section
+from training.sections import Goal, Row, Section
 
 CASES = {
     "dynamics": "The dynamics alone, forward and backward",
@@ -16,11 +16,10 @@ CASES = {
 }
 
 
-def method(repeats: int, warmup: int, kept: bool) -> str:
-    """How it was measured, in a few sentences."""
-    memory = "is kept for the next call" if kept else "goes back to the system as glibc sees fit"
+def method(repeats: int, warmup: int, measured: str, memory: str) -> str:
+    """How it was measured, in a few sentences; ``measured`` and ``memory`` as a platform has them."""
     return (
-        "CPU time of the process (CLOCK_PROCESS_CPUTIME_ID) in one thread, float32, all candidates of a table in one "
+        f"{measured}, all candidates of a table in one "
         f"process and taking turns: {warmup} warm-up calls each, then {repeats} rounds, in which fast candidates run "
         f"up to five times; memory that a call frees {memory}. Every neuron has decay 0.8, threshold 1, reset to zero "
         "and the surrogate 1 / (1 + abs(v))^2 where nothing else is said; before the timing, spikes are compared with "
@@ -40,7 +39,7 @@ def as_dictionary(sections: Sequence[Section], machine: Mapping[str, Any], **abo
                 "case": section.case,
                 "title": section.title,
                 "base": section.base,
-                "rows": [asdict(row) for row in section.rows],
+                "rows": [_row(row) for row in section.rows],
                 "notes": list(section.notes),
             }
             for section in sections
@@ -48,17 +47,26 @@ def as_dictionary(sections: Sequence[Section], machine: Mapping[str, Any], **abo
     }
 
 
+def _row(row: Row) -> dict[str, Any]:
+    found = asdict(row)
+    traffic = found.pop("traffic")
+    if row.traffic is None:
+        return found
+    return found | {
+        "moved_bytes": row.traffic.per_element,
+        "gigabytes_per_second": row.bandwidth,
+        "moved": traffic["terms"],
+    }
+
+
 def _goal(goal: Goal) -> dict[str, Any]:
     return asdict(goal) | {"met": goal.met}
 
 
-def markdown(sections: Sequence[Section], machine: Mapping[str, Any], versions: Mapping[str, str], how: str) -> str:
+def markdown(sections: Sequence[Section], headline: str, versions: Mapping[str, str], how: str) -> str:
     """The tables, the goals first."""
     lines = [
-        f"Measured on {machine['cpu']}, {machine['cores']} cores, one thread, {machine['system']}, torch's vectors "
-        f"{machine['vectors']}, load {machine['load_before']} before the run. "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + ".",
+        f"Measured on {headline}. " + ", ".join(f"{name} {number}" for name, number in versions.items()) + ".",
         "",
         how,
         "",
@@ -95,6 +103,8 @@ def _table(section: Section) -> list[str]:
         "rate": lambda row: None if row.rate is None else f"{100 * row.rate:.1f} %",
         "spikes that differ": lambda row: None if row.differing is None else f"{row.differing:.2g}",
         "bytes saved": lambda row: None if row.saved_bytes is None else f"{row.saved_bytes:.1f}",
+        "bytes moved": lambda row: None if row.traffic is None else f"{row.traffic.per_element:.2f}",
+        "GB/s": lambda row: None if row.bandwidth is None else f"{row.bandwidth:.3g}",
         "settings": lambda row: row.settings or None,
     }
     cells = {name: [shown(row) for row in section.rows] for name, shown in columns.items()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from training.checks import differing, saved_bytes
 from training.settings import Options
 from training.timing import Candidate, CandidateFailed, Times, attempt, measure, quartiles
+from training.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Row:
     rate: float | None
     differing: float | None
     saved_bytes: float | None
+    traffic: Traffic | None = None
+
+    @property
+    def bandwidth(self) -> float | None:
+        """Gigabytes moved per second."""
+        return None if self.traffic is None else self.traffic.total / self.milliseconds[1] / 1e6
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,19 @@ class Section:
 
 
 def ratio_goal(
-    what: str, bound: float, times: Mapping[str, Times], slower: Sequence[str], faster: str, at_least: bool = True
+    what: str,
+    bound: float,
+    times: Mapping[str, Times],
+    slower: Sequence[str],
+    faster: str,
+    at_least: bool = True,
+    scale: float = 1.0,
 ) -> Goal:
-    """How many times ``faster`` the best of ``slower`` takes; with ``at_least=False``, at most that many."""
-    found = [quartiles(times[name].over(times[faster])) for name in slower]
+    """How many times ``faster`` the best of ``slower`` takes; with ``at_least=False``, at most that many.
+
+    ``scale``: what the ratio of times is multiplied with, so that it becomes one of rates.
+    """
+    found = [quartiles([scale * ratio for ratio in times[name].over(times[faster])]) for name in slower]
     if not found:
         return Goal(what, bound, at_least, None)
     first, median, third = min(found, key=lambda values: values[1])
@@ -83,7 +99,7 @@ def compare(
     """Checked, then timed. ``notes`` are taken after the timing; ``saved``: the bytes kept are counted as well."""
     try:
         found = {candidate.name: attempt(candidate, lambda c=candidate: differing(c)) for candidate in candidates}
-        times = measure(candidates, options.repeats, options.warmup)
+        times = measure(candidates, options.repeats, options.warmup, options.clock)
         kept = {
             candidate.name: attempt(candidate, lambda c=candidate: saved_bytes(c)) if saved else None
             for candidate in candidates
@@ -101,6 +117,7 @@ def compare(
             rate=found[candidate.name][0],
             differing=found[candidate.name][1],
             saved_bytes=kept[candidate.name],
+            traffic=candidate.traffic,
         )
         for candidate in candidates
     }

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from training.clocks import Clock, CpuTime
+
+CPU, CPU_TIME = torch.device("cpu"), CpuTime()
 DECAY = 0.8
 THRESHOLD = 1.0
 STEEPNESS = 1.0
@@ -19,13 +22,15 @@ RATE = 0.05
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
+    """What the command line asks for, and where it runs."""
 
     repeats: int
     warmup: int
     quick: bool
     compiled: bool
     opponents: tuple[str, ...]
+    device: torch.device = CPU
+    clock: Clock = CPU_TIME
 
 
 def seeded(seed: int) -> torch.Generator:

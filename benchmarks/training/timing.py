@@ -1,16 +1,18 @@
-"""CPU time of candidates that take turns in one process, and the ratios between them."""
+"""Times of candidates that take turns in one process, and the ratios between them."""
 
 from __future__ import annotations
 
 import gc
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from training.clocks import Clock
+from training.traffic import Traffic
 
 T = TypeVar("T")
 MOST_SAMPLES = 5
@@ -33,7 +35,10 @@ class Expected:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to compute a case. ``call`` is timed and frees what it makes; ``forward`` returns the spikes."""
+    """One way to compute a case. ``call`` is timed and frees what it makes; ``forward`` returns the spikes.
+
+    ``traffic``: the bytes that its kernels move, where they were counted.
+    """
 
     name: str
     call: Callable[[], None]
@@ -42,6 +47,7 @@ class Candidate:
     leaves: Sequence[Tensor] = ()
     gradient: Tensor | None = None
     expected: Expected | None = None
+    traffic: Traffic | None = None
 
     def gradients(self) -> tuple[Tensor, ...]:
         """Of all leaves."""
@@ -55,13 +61,14 @@ def trained(
     gradient: Tensor,
     settings: str = "",
     expected: Expected | None = None,
+    traffic: Traffic | None = None,
 ) -> Candidate:
     """Forward and backward, from a given gradient of the output to those of all leaves."""
 
     def call() -> None:
         torch.autograd.grad(forward(), leaves, gradient)
 
-    return Candidate(name, call, settings, forward, leaves, gradient, expected)
+    return Candidate(name, call, settings, forward, leaves, gradient, expected, traffic)
 
 
 @dataclass(frozen=True)
@@ -97,18 +104,11 @@ def attempt(candidate: Candidate, action: Callable[[], T]) -> T:
         raise CandidateFailed(f"{candidate.name}: {type(error).__name__}: {error}") from error
 
 
-def timed(call: Callable[[], None]) -> float:
-    """Milliseconds of CPU time, of all threads of this process."""
-    started = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
-    call()
-    return (time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID) - started) / 1e6
-
-
-def measure(candidates: Sequence[Candidate], repeats: int, warmup: int) -> Mapping[str, Times]:
+def measure(candidates: Sequence[Candidate], repeats: int, warmup: int, clock: Clock) -> Mapping[str, Times]:
     """Warm calls first, then rounds in which all take turns; a fast candidate runs several times in its turn."""
     warm = {}
     for candidate in candidates:
-        samples = attempt(candidate, lambda c=candidate: [timed(c.call) for _ in range(warmup)])
+        samples = attempt(candidate, lambda c=candidate: [clock.milliseconds(c.call) for _ in range(warmup)])
         warm[candidate.name] = statistics.median(samples)
     slowest = max(warm.values())
     turns = {name: max(1, min(MOST_SAMPLES, int(slowest / (2 * own)))) for name, own in warm.items()}
@@ -120,7 +120,9 @@ def measure(candidates: Sequence[Candidate], repeats: int, warmup: int) -> Mappi
             for candidate in candidates:
                 if turns[candidate.name] > 1:
                     candidate.call()
-                rounds[candidate.name].append([timed(candidate.call) for _ in range(turns[candidate.name])])
+                rounds[candidate.name].append(
+                    [clock.milliseconds(candidate.call) for _ in range(turns[candidate.name])]
+                )
             gc.collect()
     finally:
         gc.enable()

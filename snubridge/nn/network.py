@@ -160,10 +160,13 @@ class Network(torch.nn.Module):
                 }
             )
 
-        self.running_kernels()
+        self._kernels(placed=False)
 
     def running_kernels(self) -> dict[str, Choice]:
         """The kernel of every unit with the present parameters; ``Unsupported`` where the one asked for cannot run."""
+        return self._kernels()
+
+    def _kernels(self, placed: bool = True) -> dict[str, Choice]:
         within = {name for part in self._parts if len(part) > 1 for name in part}
         if self.kernel not in ("auto", "eager") and (cyclic := sorted(within & set(self._dynamics))):
             raise Unsupported(
@@ -172,9 +175,13 @@ class Network(torch.nn.Module):
         return {
             name: Choice("eager", _ON_A_CYCLE)
             if name in within and self.kernel == "auto"
-            else choose(self.kernel, dynamics, self.parameter(name, "decay"))
-            for name, dynamics in self._dynamics.items()
+            else self._chosen(name, placed=placed)
+            for name in self._dynamics
         }
+
+    def _chosen(self, name: str, *given: Tensor, placed: bool = True) -> Choice:
+        decay = self.parameter(name, "decay").expand(self._shapes[name])
+        return choose(self.kernel, self._dynamics[name], decay, given=given, placed=placed)
 
     def parameter(self, node: str, name: str) -> torch.nn.Parameter:
         """The parameter ``name`` (weight, bias, decay, threshold, initial_state) of a node."""
@@ -313,7 +320,7 @@ class Network(torch.nn.Module):
         if name in self._dynamics:
             decay, threshold = self._used(name, "decay"), self._used(name, "threshold")
             dynamics = self._dynamics[name]
-            kernel = choose(self.kernel, dynamics, self.parameter(name, "decay")).kernel
+            kernel = self._chosen(name, drive, *before.units[name]).kernel
             ran = run(kernel, dynamics, decay, threshold, before.units[name], drive)
             recording.values[name], recording.last[name] = ran.y, ran.last
             if states:  # which no kernel keeps

@@ -41,9 +41,12 @@ class Unit(torch.nn.Module):
                          y_{-1} = 0
     ``reset, g, h``      as in ``snubridge.Unit``
     ``surrogate``        stands for the derivative of the step; the derivative of tanh by default
-    ``kernel``           "cpu" (compiled loops, ``snubridge.nn.kernels.cpu``), "eager" (plain PyTorch, step by step) or
-                         "auto", the fastest that can run; the one that runs stands in ``repr``. Spikes are the same.
+    ``kernel``           "cpu" (compiled loops, ``snubridge.nn.kernels.cpu``), "triton" (the same on a GPU), "eager"
+                         (plain PyTorch, step by step) or "auto", the fastest that can run; the one that runs stands in
+                         ``repr``. Spikes are the same, but for the order of recurrent sums on a GPU.
     ``detach_reset``     gradients do not flow through the reset; they do in the paper
+    ``narrow_spikes``    spikes of the type of the drive, where it has 16 bits (in ``torch.autocast``, say): half the
+                         memory traffic; else they have the type of the state
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Unit(torch.nn.Module):
         batch_first: bool = False,
         kernel: str = "auto",
         detach_reset: bool = False,
+        narrow_spikes: bool = False,
     ) -> None:
         super().__init__()
         self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -72,7 +76,10 @@ class Unit(torch.nn.Module):
         if not isinstance(detach_reset, bool):
             raise BadInput(f"detach_reset={detach_reset!r}: True or False is needed")
         self.dynamics = Dynamics(reset, g, h, surrogate, detach_reset=detach_reset)
+        if not isinstance(narrow_spikes, bool):
+            raise BadInput(f"narrow_spikes={narrow_spikes!r}: True or False is needed")
         self.batch_first = batch_first
+        self.narrow_spikes = narrow_spikes
         self.kernel = kernel
         self.learn_decay = learn_decay
         self.decay: Tensor
@@ -83,13 +90,16 @@ class Unit(torch.nn.Module):
         self._hold("initial_state", initial_state, learn_initial_state)
         if not bool(((self.decay >= 0) & (self.decay <= 1)).all()):
             raise BadInput(f"decay={decay!r}: values in [0, 1] are needed")
-        choose(self.kernel, self.dynamics, self.decay.expand(self.shape))
+        choose(self.kernel, self.dynamics, self.decay.expand(self.shape), placed=False)
 
     @property
     def running_kernel(self) -> Choice:
         """The kernel that runs with the present parameters; ``Unsupported`` where the one asked for cannot."""
+        return self._chosen()
+
+    def _chosen(self, *given: Tensor) -> Choice:
         recurrent = getattr(self, "recurrent", None) is not None
-        return choose(self.kernel, self.dynamics, self.decay.expand(self.shape), recurrent)
+        return choose(self.kernel, self.dynamics, self.decay.expand(self.shape), recurrent, given)
 
     def _hold(self, name: str, value: ArrayLike | Tensor, learned: bool) -> None:
         try:
@@ -140,8 +150,8 @@ class Unit(torch.nn.Module):
             raise BadInput(
                 f"state: s {tuple(before.s.shape)}, y {tuple(before.y.shape)}; needed {tuple(drive.shape[1:])}"
             )
-        kernel = self.running_kernel.kernel
-        ran = run(kernel, self.dynamics, self.effective_decay, self.threshold, before, drive, recurrent)
+        kernel, parameters = self._chosen(drive, *before).kernel, (self.effective_decay, self.threshold)
+        ran = run(kernel, self.dynamics, *parameters, before, drive, recurrent, self.narrow_spikes)
         return (ran.y.transpose(0, 1) if self.batch_first else ran.y), ran.last
 
     def _expected(self, *shape: int) -> str:
@@ -192,6 +202,7 @@ class SNU(Unit):
         kernel: str = "auto",
         projection: str = "dense",
         detach_reset: bool = False,
+        narrow_spikes: bool = False,
     ) -> None:
         super().__init__(
             units,
@@ -208,6 +219,7 @@ class SNU(Unit):
             batch_first=batch_first,
             kernel=kernel,
             detach_reset=detach_reset,
+            narrow_spikes=narrow_spikes,
         )
         if not isinstance(in_features, int) or isinstance(in_features, bool) or in_features < 1:
             raise BadInput(f"in_features={in_features!r}: an integer, at least 1, is needed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -24,11 +25,19 @@ class Choice(NamedTuple):
         return self.kernel if self.reason is None else f"{self.kernel} ({self.reason})"
 
 
-def choose(kernel: str, dynamics: Dynamics, parameter: Tensor, recurrent: bool = False) -> Choice:
+def choose(
+    kernel: str,
+    dynamics: Dynamics,
+    parameter: Tensor,
+    recurrent: bool = False,
+    given: Sequence[Tensor] = (),
+    placed: bool = True,
+) -> Choice:
     """The kernel asked for, or for "auto" the fastest that runs these dynamics with parameters like this one.
 
-    On a GPU that is "triton", elsewhere "cpu". ``BadInput`` for an unknown name, ``Unsupported`` or ``MissingEngine``
-    for a kernel that cannot run.
+    ``given``: the input and the state of a call, where there is one. Not ``placed``: the layer may yet be moved to a
+    GPU, where the fastest is "triton"; elsewhere it is "cpu". ``BadInput`` for an unknown name, ``Unsupported`` or
+    ``MissingEngine`` for a kernel that cannot run.
     """
     if kernel != "auto" and kernel not in KERNELS:
         raise BadInput(f"kernel={kernel!r}: choose from 'auto', {', '.join(map(repr, KERNELS))}")
@@ -36,7 +45,7 @@ def choose(kernel: str, dynamics: Dynamics, parameter: Tensor, recurrent: bool =
         return Choice(kernel)
     fastest = "triton" if parameter.device.type == "cuda" else "cpu"
     name = fastest if kernel == "auto" else kernel
-    missing, reason = COMPILED[name].missing(), COMPILED[name].obstacle(dynamics, parameter)
+    missing, reason = COMPILED[name].missing(), COMPILED[name].obstacle(dynamics, parameter, given, placed)
     if kernel == "auto":
         return Choice("eager", missing or reason) if missing or reason else _chosen(name, parameter.numel(), recurrent)
     if missing:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from snubridge.errors import BadInput, one_line
+from snubridge.errors import BadInput, Unsupported, one_line
 from snubridge.ir.functions import Identity, Reset, Step
 from snubridge.nn.kernels import cpu, eager, triton
 from snubridge.nn.kernels.choice import KERNELS, choose
@@ -41,21 +41,30 @@ def run(
     state: State,
     drive: Tensor,
     recurrent: Tensor | None = None,
+    narrow_spikes: bool = False,
 ) -> Run:
     """All steps of a drive (T, B, *shape) on ``kernel``; ``recurrent`` (N, N) adds ``recurrent @ y_{t-1}``.
+
+    ``narrow_spikes``: y of a spiking unit has the type of a drive of 16 bits, which holds 0 and 1.
 
     The state has the type of the parameters or a wider one, and so has the recurrence, within ``torch.autocast`` too:
     only what comes before, the dense projection of the input, is done in the types that autocast chooses.
     """
     weights = () if recurrent is None else (recurrent,)
-    narrow = kernel == "triton" and drive.dtype in (torch.float16, torch.bfloat16)  # it widens x as it reads it
-    tensors = _alike(*(() if narrow else (drive,)), decay, threshold, *state, *weights)
-    tensors = [drive, *tensors] if narrow else tensors
+    narrow = drive.dtype in (torch.float16, torch.bfloat16)
+    as_it_is = kernel == "triton" and narrow  # it widens x as it reads it
+    wide, *tensors = _alike(drive[:0] if as_it_is else drive, decay, threshold, *state, *weights)
+    if kernel == "triton" and wide.dtype != torch.float32:
+        raise Unsupported(
+            "kernel='triton'", [f"its state is float32, and here is {wide.dtype}; kernel='eager' runs it"]
+        )
+    wide = drive if as_it_is else wide
+    kind = drive.dtype if narrow_spikes and narrow and isinstance(dynamics.h, Step) else None
     device = drive.device.type
     if device in AUTOCAST and torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
-            return _run(kernel, dynamics, *tensors)
-    return _run(kernel, dynamics, *tensors)
+            return _run(kernel, dynamics, kind, wide, *tensors)
+    return _run(kernel, dynamics, kind, wide, *tensors)
 
 
 def _alike(*tensors: Tensor) -> list[Tensor]:
@@ -75,6 +84,7 @@ def _alike(*tensors: Tensor) -> list[Tensor]:
 def _run(
     kernel: str,
     dynamics: Dynamics,
+    kind: torch.dtype | None,
     drive: Tensor,
     decay: Tensor,
     threshold: Tensor,
@@ -83,14 +93,16 @@ def _run(
     recurrent: Tensor | None = None,
 ) -> Run:
     given = decay, threshold, State(s, y), drive, recurrent
+    if kernel == "triton":
+        outputs, last = triton.scan(dynamics, *given, kind)
+        return Run(outputs, last, lambda: triton.states(dynamics, *given))
     if kernel == "eager":
         outputs, trail = eager.scan(dynamics, *given)
-        return Run(outputs, trail[-1], lambda: torch.stack([state.s for state in trail]))
-    if kernel == "triton":
-        outputs, last = triton.scan(dynamics, *given)
-        return Run(outputs, last, lambda: triton.states(dynamics, *given))
-    outputs, a, last = cpu.scan(dynamics, *given)
-    return Run(outputs, last, lambda: cpu.states(dynamics, a))
+        run = Run(outputs, trail[-1], lambda: torch.stack([state.s for state in trail]))
+    else:
+        outputs, a, last = cpu.scan(dynamics, *given)
+        run = Run(outputs, last, lambda: cpu.states(dynamics, a))
+    return run if kind is None else replace(run, y=outputs.to(kind))
 
 
 def examined() -> dict[str, str]:

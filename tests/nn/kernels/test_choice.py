@@ -181,8 +181,8 @@ def test_without_triton(monkeypatch):
 def test_triton_needs_a_gpu(with_triton, monkeypatch):
     reason = r"kernel='triton'.*CUDA and ROCm devices, the parameters are on the CPU \(TRITON_INTERPRET=1, set before"
     with pytest.raises(sb.Unsupported, match=rf"{reason}.*kernel='eager' runs it"):
-        nn.Unit(3, kernel="triton")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
+        nn.Unit(3, kernel="triton")(torch.ones(2, 1, 3))  # made it can be: it may yet be moved
+    monkeypatch.setenv("TRITON_INTERPRET", "true")
     assert nn.Unit(3, kernel="triton").running_kernel == Choice("triton")
     assert nn.Unit(3).running_kernel == Choice("cpu")  # "auto" never interprets
 
@@ -213,6 +213,35 @@ def test_auto_takes_triton_on_a_gpu(with_triton, monkeypatch):
     assert choose("auto", unit, Elsewhere("cuda")) == Choice(
         "eager", "triton is not installed; pip install 'snubridge[triton]'"
     )
+
+
+def test_auto_leaves_wide_inputs_to_the_eager_kernel(with_triton):
+    wide = [torch.ones(1, dtype=torch.float64)]
+    found = choose("auto", nn.Unit(3).dynamics, Elsewhere("cuda"), given=wide)
+    assert found == Choice("eager", "its state is float32, the input or the state is float64")
+    with pytest.raises(sb.Unsupported, match="the input or the state is float64; kernel='eager' runs it"):
+        choose("triton", nn.Unit(3).dynamics, Elsewhere("cuda"), given=wide)
+
+
+@pytest.mark.parametrize("kernel", ["eager", "cpu"])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_spikes_are_narrow_where_it_is_asked_for(kernel, kind):
+    x = torch.randn(9, 2, 5)
+    for recurrent in (False, True):
+        layers = [
+            nn.SNU(5, 4, threshold=0.2, recurrent=recurrent, kernel=kernel, narrow_spikes=n) for n in (False, True)
+        ]
+        layers[1].load_state_dict(layers[0].state_dict())
+        with torch.autocast("cpu", dtype=kind):
+            (wide, last), (narrow, also) = (layer(x) for layer in layers)
+        assert (wide.dtype, narrow.dtype) == (torch.float32, kind)
+        assert torch.equal(narrow.float(), wide)
+        assert bool(wide.any())
+        assert also.y.dtype == last.y.dtype == torch.float32
+    assert nn.Unit(3, h=sb.Tanh(), narrow_spikes=True)(torch.ones(2, 1, 3, dtype=kind))[0].dtype == torch.float32
+    assert nn.Unit(3, narrow_spikes=True)(torch.ones(2, 1, 3))[0].dtype == torch.float32
+    with pytest.raises(sb.BadInput, match="narrow_spikes='yes': True or False"):
+        nn.Unit(3, narrow_spikes="yes")
 
 
 def test_triton_refuses_what_is_not_coded(with_triton, monkeypatch):

@@ -29,7 +29,9 @@ def missing() -> str | None:
     return "NUMBA_DISABLE_JIT is set, so that numba compiles nothing; unset it" if off else None
 
 
-def obstacle(dynamics: Dynamics, parameter: torch.Tensor) -> str | None:
+def obstacle(
+    dynamics: Dynamics, parameter: torch.Tensor, given: Sequence[torch.Tensor] = (), placed: bool = True
+) -> str | None:
     """Why the compiled loops cannot run these dynamics with parameters like this one, or None."""
     return uncoded(dynamics) or elsewhere(parameter)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 KEPT = 16  # recordings, and the memory in each; the oldest goes
+ONE_AT_A_TIME = Lock()  # torch records one graph of a process at a time
 Work = Callable[..., tuple[Tensor, ...]]
 Like = tuple[tuple[int, ...], torch.dtype] | None
 
@@ -24,40 +25,51 @@ def replayed(work: Work, tensors: Sequence[Tensor | None], *rest: Any) -> tuple[
     if device.type != "cuda" or torch.cuda.is_current_stream_capturing():
         return work(*tensors, *rest)
     like = tuple(None if tensor is None else (tuple(tensor.shape), tensor.dtype) for tensor in tensors)
+    products = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
     stream = torch.cuda.current_stream(device).cuda_stream
-    return recording(work, device, stream, like, rest)(tensors)
+    return recording(work, device, stream, like, rest, products)(tensors)
 
 
 @lru_cache(maxsize=KEPT)
 def recording(
-    work: Work, device: torch.device, stream: int, like: tuple[Like, ...], rest: tuple[Any, ...]
+    work: Work, device: torch.device, stream: int, like: tuple[Like, ...], rest: tuple[Any, ...], products: Any
 ) -> Recording:
-    """The recording for tensors like these, made when it is first asked for; each stream has its own."""
+    """The recording for tensors like these, and products formed like this; each stream has its own."""
     return Recording(work, device, like, rest)
 
 
 class Recording:
-    """The launches of ``work``, which must not wait for the GPU, and the tensors that they read and write."""
+    """The launches of ``work``, which must not wait for the GPU, and the tensors that they read and write.
+
+    They are recorded at the second call: a length that comes once is not worth it.
+    """
 
     def __init__(self, work: Work, device: torch.device, like: Sequence[Like], rest: Sequence[Any]) -> None:
-        self._lock = Lock()
-        with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
-            self._given = [
-                None if kind is None else torch.zeros(kind[0], dtype=kind[1], device=device) for kind in like
-            ]
-            aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch has no annotation here
-            aside.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(aside):
-                work(*self._given, *rest)  # compiles what was not compiled, which nothing may do while it is recorded
-            torch.cuda.current_stream(device).wait_stream(aside)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._made = work(*self._given, *rest)
+        self._work, self._device, self._like, self._rest = work, device, like, rest
+        self._lock, self._calls = Lock(), 0
 
     def __call__(self, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         with self._lock, torch.inference_mode(False), torch.no_grad():
+            self._calls += 1
+            if self._calls == 1:
+                return self._work(*tensors, *self._rest)
+            if self._calls == 2:
+                self._record()
             for mine, given in zip(self._given, tensors, strict=True):
                 if mine is not None and given is not None:
                     mine.copy_(given)
             self._graph.replay()
             return tuple(made.clone() for made in self._made)
+
+    def _record(self) -> None:
+        device = self._device
+        with torch.cuda.device(device):
+            self._given = [kind and torch.zeros(kind[0], dtype=kind[1], device=device) for kind in self._like]
+            aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch has no annotation here
+            aside.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(aside):
+                self._work(*self._given, *self._rest)  # compiles what an address aligned otherwise asks for
+            torch.cuda.current_stream(device).wait_stream(aside)
+            self._graph = torch.cuda.CUDAGraph()
+            with ONE_AT_A_TIME, torch.cuda.graph(self._graph, stream=aside, capture_error_mode="thread_local"):
+                self._made = self._work(*self._given, *self._rest)

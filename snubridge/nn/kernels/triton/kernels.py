@@ -215,10 +215,11 @@ def backward(
     from_x, from_s, from_y_0, decay_sums, threshold_sums, T, N, M, slope, rate, scale,
     RESET: tl.constexpr, G: tl.constexpr, H: tl.constexpr, FORM: tl.constexpr, DETACHED: tl.constexpr,
     RECOMPUTE: tl.constexpr, Y: tl.constexpr, MORE: tl.constexpr, A: tl.constexpr, LAST: tl.constexpr,
-    FOLLOWING: tl.constexpr, START: tl.constexpr, DECAY: tl.constexpr, THRESHOLD: tl.constexpr, ADD: tl.constexpr,
+    FOLLOWING: tl.constexpr, START: tl.constexpr, FIRST: tl.constexpr, DECAY: tl.constexpr, THRESHOLD: tl.constexpr,
+    ADD: tl.constexpr,
     K: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """dL/dy (Y; plus ``more``), dL/da (A) and dL/ds of the last step (LAST) to those of x, s_0 and y_0 (START).
+    """dL/dy (Y; plus ``more``), dL/da (A) and dL/ds of the last step (LAST) to those of x, and s_0 and y_0 (START).
 
     RECOMPUTE: a is computed anew from x and the checkpoints; otherwise x is a. ``following``: dL/da of the step after
     the last. The gradients of decay and threshold are summed over the steps, column by column in double, and with ADD
@@ -252,17 +253,18 @@ def backward(
             after, ending, decay_sum, threshold_sum, slope, rate, scale, RESET, G, H, FORM, DETACHED, RECOMPUTE, Y,
             MORE, A, DECAY, THRESHOLD, K, False,
         )  # fmt: skip
-    if START:
+    if START or FIRST:
         s = tl.load(s_0 + origin + lane, mask=inside, other=0.0)
         y = tl.load(y_0 + origin + lane, mask=inside, other=0.0)
         gate = gated(RESET, y, inside)
-        if DECAY:
+        if FIRST and DECAY:
             decay_sum += pulled_decay(RESET, b, s, gate, after).to(tl.float64)
-        if THRESHOLD:
+        if FIRST and THRESHOLD:
             threshold_sum += pulled_threshold(RESET, d, gate, after).to(tl.float64)
-        pulled = pulled_output(RESET, DETACHED, d, b, s, y, gate, after, inside)
-        tl.store(from_y_0 + origin + lane, pulled, mask=inside)
-        tl.store(from_s + origin + lane, pulled_state(RESET, d, gate, after), mask=inside)
+        if START:
+            pulled = pulled_output(RESET, DETACHED, d, b, s, y, gate, after, inside)
+            tl.store(from_y_0 + origin + lane, pulled, mask=inside)
+            tl.store(from_s + origin + lane, pulled_state(RESET, d, gate, after), mask=inside)
     if DECAY:
         if ADD:
             decay_sum += tl.load(decay_sums + origin + lane, mask=inside, other=0.0)

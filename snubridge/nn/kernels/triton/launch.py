@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snubridge.errors import MissingEngine
+from snubridge.errors import MissingEngine, Unsupported
 from snubridge.ir.functions import Reset, Step
 from snubridge.nn.kernels.codes import RESETS, TIE, H
-from snubridge.nn.kernels.triton.limits import ON_CHIP, WIDEST
+from snubridge.nn.kernels.triton.limits import ON_CHIP, WIDEST, interpreted
 
 LATERAL, STEPPING = RESETS[Reset.LATERAL], (H[Step], TIE)
 COLUMNS, WARPS = {"forward": 256, "backward": 128}, 4  # on the way back a chunk of steps is in a thread's registers
@@ -131,22 +131,25 @@ class Launch(Call):
     def backward(
         self, x: Tensor, checkpoints: Tensor | None, received: Sequence[Tensor | None], following: Tensor | None,
         parameters: Sequence[Tensor], before: Sequence[Tensor], from_x: Tensor, from_before: Sequence[Tensor] | None,
-        sums: Sequence[Tensor | None], add: bool = False,
+        sums: Sequence[Tensor | None], add: bool = False, first: bool = True,
     ) -> None:  # fmt: skip
         """Fills the gradients of x and of the state before, where wanted, and the columns' sums of the parameters'.
 
         ``received``: dL/dy, what is added to it, dL/da and dL/ds of the last step. Without checkpoints x is a.
+        ``first``: nothing comes before what is given, whose state reaches the sums too.
         """
         into = (from_x, *(from_before or (None, None)), *sums)
-        tensors = (x, checkpoints, *received, following, *parameters, *before, *into)
         y, more, a, last = (gradient is not None for gradient in received)
         decay, threshold = (total is not None for total in sums)
+        first = first and (decay or threshold)
+        read = before if first or from_before else (None, None)
+        tensors = (x, checkpoints, *received, following, *parameters, *read, *into)
         programs, warps, sizes = self._geometry("backward")
         self._run(
             "backward", programs, warps, tensors, self.slope, self.rate, self.scale, FORM=self.form,
             DETACHED=bool(self.detached), RECOMPUTE=checkpoints is not None, Y=y, MORE=more, A=a, LAST=last,
-            FOLLOWING=following is not None, START=from_before is not None, DECAY=decay, THRESHOLD=threshold, ADD=add,
-            **sizes,
+            FOLLOWING=following is not None, START=from_before is not None, FIRST=first, DECAY=decay,
+            THRESHOLD=threshold, ADD=add, **sizes,
         )  # fmt: skip
 
 
@@ -189,8 +192,12 @@ class RecurrentLaunch(Call):
 def _code(name: str) -> Any:
     """The kernels; ``MissingEngine`` where Triton is there and does not import."""
     try:
-        return import_module(f"snubridge.nn.kernels.triton.{name}")
+        found = import_module(f"snubridge.nn.kernels.triton.{name}")
     except ImportError as error:
         raise MissingEngine(
             f"kernel='triton': triton cannot be imported ({error}); kernel='eager' needs none"
         ) from error
+    if hasattr(found.forward, "device_caches") == interpreted():  # what compiles has caches, what interprets has none
+        reason = "TRITON_INTERPRET has changed since Triton was imported and read it; set it before Python starts"
+        raise Unsupported("kernel='triton'", [reason])
+    return found

@@ -25,15 +25,20 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 def _room(x: Tensor, state: Tensor, codes: Sequence[int], wanted: Sequence[bool]) -> Outputs:
     """y, a, bits, checkpoints and the last state, for a sequence like x; what is not wanted has no steps."""
     steps, *shape = x.shape
-    y, a, bits = wanted
+    y, a, bits, narrow = wanted
     words, chunks = -(-steps // WORD), -(-steps // spacing(codes))
     return (
-        x.new_empty((steps if y else 0, *shape)),
+        (x if narrow else state).new_empty((steps if y else 0, *shape)),
         state.new_empty((steps if a else 0, *shape)),
         x.new_empty((words if bits else 0, *shape), dtype=torch.int32),
         state.new_empty((chunks, *shape)),
         state.new_empty(state.shape),
     )
+
+
+def _from_before(s_0: Tensor, y_0: Tensor, learned: Sequence[bool]) -> tuple[Tensor, Tensor]:
+    """Room for the gradients of the state before."""
+    return s_0.new_empty(s_0.shape if learned[2] else 0), y_0.new_empty(y_0.shape if learned[2] else 0)
 
 
 def near(*tensors: Tensor) -> list[Tensor]:
@@ -53,12 +58,12 @@ def _forward(
 ) -> Outputs:
     """The drive x (T, B, N) to y and a (T, B, N), the bits of y (T/32, B, N), checkpoints and the last state (B, N).
 
-    x is float32, float16 or bfloat16, and y of its type; all else float32. ``wanted``: whether y, a and the bits are;
-    bit t % 32 of word t // 32 says whether y > 0 at step t. A layout of x that has gaps is copied first.
+    x is float32, float16 or bfloat16, all else float32. ``wanted``: whether y, a and the bits are, and y of the type of
+    x; bit t % 32 of word t // 32 says whether y > 0 at step t. A layout of x that has gaps is copied first.
     """
     outputs = _room(x, s_0, codes, wanted)
     x, decay, threshold, s_0, y_0 = near(x, decay, threshold, s_0, y_0)
-    y, a, bits = (output if there else None for output, there in zip(outputs, wanted, strict=False))
+    y, a, bits = (output if there else None for output, there in zip(outputs[:3], wanted[:3], strict=True))
     Launch(x, codes, numbers).forward(x, None, (decay, threshold), (s_0, y_0), y, a, bits, *outputs[3:])
     return outputs
 
@@ -79,14 +84,16 @@ def _backward(
 ) -> Gradients:
     """The gradients of y, a and the last state to those of x, in its type, decay, threshold, s_0 and y_0.
 
-    ``learned``: whether decay and threshold want theirs; where not, it is zero.
+    ``learned``: whether decay, threshold and the state before want theirs. Where not, those of the parameters are zero,
+    those of the state empty.
     """
     launch = Launch(x, codes, numbers)
-    from_x, from_before = x.new_empty(x.shape), (s_0.new_empty(s_0.shape), y_0.new_empty(y_0.shape))
+    from_x, from_before = x.new_empty(x.shape), _from_before(s_0, y_0, learned)
     received = [None if g is None else g.contiguous() for g in (from_y, None, from_a, from_last)]
     x, decay, threshold, s_0, y_0 = near(x, decay, threshold, s_0, y_0)
-    sums = [launch.sums(s_0, wanted) for wanted in learned]
-    launch.backward(x, checkpoints, received, None, (decay, threshold), (s_0, y_0), from_x, from_before, sums)
+    sums = [launch.sums(s_0, wanted) for wanted in learned[:2]]
+    start = from_before if learned[2] else None
+    launch.backward(x, checkpoints, received, None, (decay, threshold), (s_0, y_0), from_x, start, sums)
     return from_x, launch.summed(sums[0], decay), launch.summed(sums[1], threshold), *from_before
 
 
@@ -108,8 +115,8 @@ def _(
     decay: Tensor, threshold: Tensor, s_0: Tensor, y_0: Tensor, codes: Sequence[int], numbers: Sequence[float],
     learned: Sequence[bool],
 ) -> Gradients:  # fmt: skip
-    x, *others = (value.new_empty(value.shape) for value in (x, decay, threshold, s_0, y_0))
-    return x, others[0], others[1], others[2], others[3]
+    x, decay, threshold = (value.new_empty(value.shape) for value in (x, decay, threshold))
+    return x, decay, threshold, *_from_before(s_0, y_0, learned)
 
 
 unit.register_vmap(one_by_one(unit))
@@ -128,9 +135,11 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
 def _differentiate(
     ctx: Any, from_y: Tensor | None, from_a: Tensor | None, _bits: None, _checkpoints: None, from_last: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    learned = list(ctx.needs_input_grad[1:3])
+    learned = [*ctx.needs_input_grad[1:3], any(ctx.needs_input_grad[3:5])]
     kept = (*ctx.saved_tensors, ctx.codes, ctx.numbers, learned)
-    return (*_UnitBackward.apply(from_y, from_a, from_last, *kept), None, None, None)
+    *gradients, s, y = _UnitBackward.apply(from_y, from_a, from_last, *kept)
+    before = (s, y) if learned[2] else (None, None)
+    return (*gradients, *before, None, None, None)
 
 
 unit.register_autograd(_differentiate, setup_context=_keep)

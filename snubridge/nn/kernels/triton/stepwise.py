@@ -36,6 +36,7 @@ def backward(
     sums = [launch.sums(a, wanted) for wanted in learned]
     following: Tensor | None = None
     received: Tensor | None = None
+    product = torch.empty_like(s_0)
     for t in range(len(a) - 1, -1, -1):
         final = from_last if t == len(a) - 1 else None
         launch.backward(
@@ -49,9 +50,10 @@ def backward(
             None if t else (s, y),
             sums,
             add=True,
+            first=t == 0,
         )
-        following, received = x[t], torch.mm(x[t], weight) if t else None
-    y += torch.mm(x[0], weight)
+        following, received = x[t], torch.mm(x[t], weight, out=product)  # out=: autocast would take another type
+    y += product
     return x, launch.summed(sums[0], decay), launch.summed(sums[1], threshold), s, y
 
 

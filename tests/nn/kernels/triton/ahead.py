@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 from snubridge.ir.functions import Step
 from snubridge.nn.kernels import codes
 from snubridge.nn.kernels.triton.launch import LATERAL as LATERAL
-from snubridge.nn.kernels.triton.launch import STEPPING, _code, geometries, options, squares
+from snubridge.nn.kernels.triton.launch import _code, geometries, options, squares
 
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 SIZES = {"T": "i32", "N": "i32", "M": "i32", "slope": "fp32", "rate": "fp32", "scale": "fp32"}
 TYPES = {"bits": "i32", "decay_sums": "fp64", "threshold_sums": "fp64"}
 DIVIDED = ("all", "addresses", "nothing")  # by 16, as Triton sees it at a launch: addresses, and N and M, or neither
+KINDS = ("fp32", "fp16", "bf16")
 NARROW = ("x", "y", "from_x", "from_y")
 SURROGATES = sorted({made(kind())[0] for kind, made in codes.SURROGATES.items()})
 OUTPUTS = [  # (h, the form of its derivative)
@@ -57,18 +58,24 @@ def _units(kernel):
 
 
 def _flags(code, kernel, one):
-    """What a launch may switch on and off, and what it never does; ``one``: a single step of a recurrent layer."""
+    """What a launch may switch on and off, and what it never does; ``one``: that of a single step may also be of a
+    recurrent layer, or make y anew from a.
+    """
     both = (False, True)
-    if code == "persistent":
-        return {} if kernel == "forward" else dict.fromkeys(("Y", "A", "LAST", "DECAY", "THRESHOLD"), both)
-    if kernel == "forward" and one:
-        return {"MORE": (True,), "Y": (True,), "A": (True,), "BITS": (False,), "KEEP": (False,)}
-    if kernel == "forward":
-        return {"MORE": (False,), "Y": both, "A": both, "BITS": both, "KEEP": (True,)}
     optional = dict.fromkeys(("Y", "A", "LAST", "DECAY", "THRESHOLD"), both)
-    if one:
-        return optional | {"MORE": both, "RECOMPUTE": (False,), "FOLLOWING": both, "START": both, "ADD": (True,)}
-    return optional | {"MORE": (False,), "RECOMPUTE": (True,), "FOLLOWING": (False,), "START": (True,), "ADD": (False,)}
+    if code == "persistent":
+        yield {} if kernel == "forward" else optional
+    elif kernel == "forward":
+        yield {"MORE": (False,), "Y": both, "A": both, "BITS": both, "KEEP": (True,)}
+        if one:
+            yield {"MORE": (True,), "Y": (True,), "A": (True,), "BITS": (False,), "KEEP": (False,)}
+            yield {"MORE": (False,), "Y": (True,), "A": (False,), "BITS": (False,), "KEEP": (False,)}
+    else:
+        whole = {"MORE": (False,), "RECOMPUTE": (True,), "FOLLOWING": (False,), "ADD": (False,)}
+        yield optional | whole | {"START": both, "FIRST": both}
+        if one:
+            step = {"MORE": both, "RECOMPUTE": (False,), "FOLLOWING": both, "ADD": (True,)}
+            yield optional | step | {"START": both, "FIRST": both}
 
 
 def configurations(code, kernel, platform, flags_too=0):
@@ -83,17 +90,28 @@ def configurations(code, kernel, platform, flags_too=0):
         else:
             shapes = [(warps, {"K": k, "BLOCK": block}) for block, warps, k in geometries(kernel, unit, platform)]
         for warps, sizes in shapes:
-            one = sizes.get("K") == 1
-            flags = _flags(code, kernel, one)
-            kinds = ["fp32"] if code == "persistent" or one or h not in STEPPING else ["fp32", "fp16", "bf16"]
-            chosen = [("all", [values[-1] for values in flags.values()])]
-            chosen += [
-                (drawn.choice([*DIVIDED]), [drawn.choice(values) for values in flags.values()])
-                for _ in range(flags_too)
-            ]
-            for (divided, values), kind in itertools.product(chosen, kinds):
-                constants = fixed | dict(zip(flags, values, strict=True)) | sizes
-                yield Configuration(code, kernel, warps, tuple(constants.items()), kind, divided)
+            for flags in _flags(code, kernel, sizes.get("K") == 1):
+                alone = code == "persistent" or flags.get("KEEP") == (False,) or flags.get("RECOMPUTE") == (False,)
+                chosen = [("all", [values[-1] for values in flags.values()])]
+                chosen += [
+                    (drawn.choice([*DIVIDED]), [drawn.choice(values) for values in flags.values()])
+                    for _ in range(flags_too)
+                ]
+                for (divided, values), kind in itertools.product(chosen, KINDS[:1] if alone else KINDS):
+                    constants = fixed | dict(zip(flags, values, strict=True)) | sizes
+                    yield Configuration(code, kernel, warps, tuple(constants.items()), kind, divided)
+
+
+def holds(code, kernel, platform, constants):
+    """Whether a launch with these constants is one that ``configurations`` draws from."""
+    flags = list(_flags(code, kernel, constants.get("K") == 1))
+    named = {name for each in flags for name in each}
+    rest = {name: value for name, value in constants.items() if name not in named}
+    units = ({k: v for k, v in each.constants if k not in named} for each in configurations(code, kernel, platform))
+    return rest in units and any(
+        each.keys() == constants.keys() - rest.keys() and all(constants[name] in each[name] for name in each)
+        for each in flags
+    )
 
 
 def paired(code, kernel, platform):

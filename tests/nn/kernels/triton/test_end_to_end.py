@@ -96,7 +96,7 @@ def test_the_program_from_its_command_line(program, tmp_path, monkeypatch, capsy
     from snubridge.demo import chorales
 
     monkeypatch.setattr(chorales, "load_chorales", lambda limit: chorales.Chorales(tuple("a" * 40), tuple(rolls(40))))
-    monkeypatch.setattr(sys, "argv", ["gpu_music.py", "--steps", "2", "--units", "20", "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(sys, "argv", ["gpu_music.py", "--steps", "2", "--units", "100", "--out", str(tmp_path / "out")])
     assert program.main() == 0
     assert "nats" in capsys.readouterr().out
     about = json.loads((tmp_path / "out" / "card.json").read_text())

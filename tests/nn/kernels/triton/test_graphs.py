@@ -26,7 +26,8 @@ def recorded(monkeypatch):
     calls = []
 
     @contextlib.contextmanager
-    def record(graph):
+    def record(graph, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"  # what other threads do on the GPU meanwhile is no fault
         Graph.recording = graph
         yield
         Graph.recording = None
@@ -59,13 +60,13 @@ def recorded(monkeypatch):
 def replayed(work, x, *rest):
     """As on a GPU."""
     like = ((tuple(x.shape), x.dtype), None)
-    return graphs.recording(work, x.device, 7, like, rest)((x, None))
+    return graphs.recording(work, x.device, 7, like, rest, "highest")((x, None))
 
 
 def test_the_work_is_recorded_once_and_replayed(recorded):
     work, calls = recorded
     results = [replayed(work, torch.full((3,), float(k)), 1.0) for k in range(4)]
-    assert len(calls) == 2  # to compile, and to record
+    assert len(calls) == 3  # the first call itself; to compile, and to record
     for k, (double, more) in enumerate(results):  # and no later call has written to what an earlier one got
         assert torch.equal(double, torch.full((3,), 2.0 * k))
         assert torch.equal(more, torch.full((3,), 1.0 + k))
@@ -73,16 +74,25 @@ def test_the_work_is_recorded_once_and_replayed(recorded):
 
 def test_other_sizes_and_numbers_are_other_recordings(recorded):
     work, calls = recorded
-    replayed(work, torch.ones(3), 1.0), replayed(work, torch.ones(4), 1.0), replayed(work, torch.ones(3), 2.0)
-    assert len(calls) == 6
+    for _ in range(2):
+        replayed(work, torch.ones(3), 1.0), replayed(work, torch.ones(4), 1.0), replayed(work, torch.ones(3), 2.0)
+    assert len(calls) == 9
     assert torch.equal(replayed(work, torch.ones(3), 2.0)[1], torch.full((3,), 3.0))
-    assert len(calls) == 6
+    assert len(calls) == 9
+
+
+def test_a_length_that_comes_once_is_not_recorded(recorded, monkeypatch):
+    work, calls = recorded
+    monkeypatch.setattr(torch.cuda, "graph", None)
+    for steps in range(1, 2 * graphs.KEPT):
+        assert torch.equal(replayed(work, torch.ones(steps), 1.0)[1], torch.full((steps,), 2.0))
+    assert len(calls) == 2 * graphs.KEPT - 1
 
 
 def test_a_recording_made_without_gradients_serves_with_them(recorded):
     work, _ = recorded
     with torch.inference_mode():
-        replayed(work, torch.ones(3), 1.0)
+        replayed(work, torch.ones(3), 1.0), replayed(work, torch.ones(3), 1.0)
     double, _ = replayed(work, torch.ones(3), 1.0)
     assert not double.is_inference()
     assert not double.requires_grad

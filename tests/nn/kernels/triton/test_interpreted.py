@@ -5,6 +5,7 @@ Run in a process started with TRITON_INTERPRET=1.
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -14,6 +15,7 @@ import snubridge as sb
 from snubridge import nn
 from snubridge.nn.kernels import State, run
 from snubridge.nn.kernels import triton as ours
+from snubridge.nn.kernels.triton import launch, limits, recurrence
 from snubridge.nn.kernels.triton.limits import WIDEST
 from tests.nn.kernels.cases import RESETS, SOFT, STEPS, G, assert_same, drawn, dynamics, named
 
@@ -88,9 +90,12 @@ def test_narrow_drives(reset, kind, short_chunks):
     for h in (sb.Step(), sb.Tanh()):
         for recurrent in (None, weight):
             given = dynamics(reset, h=h), decay, threshold, state
-            found = run("triton", *given, drive, recurrent)
+            found, narrow = (run("triton", *given, drive, recurrent, narrow_spikes=wanted) for wanted in (False, True))
             expected = run("eager", *given, drive.float(), recurrent)
-            assert found.y.dtype == (kind if h == sb.Step() and recurrent is None else torch.float32)
+            assert found.y.dtype == torch.float32
+            assert narrow.y.dtype == (kind if h == sb.Step() else torch.float32)
+            assert torch.equal(narrow.y.float(), found.y)
+            assert run("eager", *given, drive, recurrent, narrow_spikes=True).y.dtype == narrow.y.dtype
             assert {found.states.dtype, found.last.s.dtype, found.last.y.dtype} == {torch.float32}
             if h == sb.Step():
                 assert torch.equal(found.y.float(), expected.y)
@@ -177,3 +182,72 @@ def test_the_codes_are_those_of_the_stages():
         kind: form.value for kind, form in forms.items()
     }
     assert [codes.CONTINUOUS[kind][0] for kind in (sb.Sigmoid, sb.Tanh, sb.Identity)] == [0, 0, stages.CONSTANT.value]
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_what_is_not_float32_is_refused(recurrent):
+    layer = nn.SNU(3, 5, recurrent=recurrent, kernel="triton")
+    wide = torch.zeros(2, 5, dtype=torch.float64)
+    with pytest.raises(sb.Unsupported, match="state is float32, the input or the state is float64; kernel='eager'"):
+        layer(torch.ones(4, 2, 3), nn.State(wide, wide))
+    decay, threshold, state, drive, weight = drawn(3, 2, (5,), recurrent=recurrent)
+    with pytest.raises(sb.Unsupported, match=r"its state is float32, and here is torch\.float64"):
+        run("triton", dynamics(), decay, threshold, state, drive.double(), weight)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_a_drive_on_another_device_is_refused(kind):
+    decay, threshold, state, drive, _ = drawn(3, 2, (5,))
+    with pytest.raises(sb.errors.BadInput, match="are on cpu and meta; all must be on one device"):
+        run("triton", dynamics(), decay, threshold, state, drive.to("meta", kind))
+
+
+def test_what_cannot_be_packed_is_refused():
+    given = drawn(3, 2, (5,))[:4]
+    with pytest.raises(sb.Unsupported, match=r"Tanh\(\) puts out no spikes"):
+        ours.packed(dynamics(h=sb.Tanh()), *given)
+    with pytest.raises(sb.Unsupported, match=r"the state is float32, and here is torch\.float64"):
+        ours.packed(dynamics(), *given[:3], given[3].double())
+    with pytest.raises(sb.errors.BadInput, match="bits of 1 words; 100 steps are in 4"):
+        ours.unpacked(ours.packed(dynamics(), *given)[0], 100)
+
+
+def test_what_a_sample_may_hold_is_counted_in_32_bits():
+    assert limits.MOST * max(launch.COLUMNS.values()) <= 2**31
+
+
+def test_a_kernel_that_was_imported_otherwise_is_refused(monkeypatch):
+    monkeypatch.setattr(launch, "interpreted", lambda: False)
+    with pytest.raises(sb.Unsupported, match="TRITON_INTERPRET has changed since Triton was imported"):
+        nn.Unit(3, kernel="triton")(torch.ones(2, 1, 3))
+
+
+def test_a_wide_lateral_unit_of_a_graph_is_refused_when_the_module_is_made():
+    graph = nn.capture(nn.Unit(WIDEST + 1, reset=sb.Reset.LATERAL), (WIDEST + 1,))
+    with pytest.raises(sb.Unsupported, match=f"of {WIDEST} neurons at most"):
+        nn.to_module(graph, kernel="triton")
+
+
+def test_every_launch_is_among_those_compiled_ahead_of_time(monkeypatch):
+    """The constants of launches of all kinds, each of which ``ahead`` lists."""
+    from tests.nn.kernels.triton import ahead
+
+    seen = []
+
+    def noted(self, kernel, programs, warps, tensors, *rest, **constants):
+        seen.append((self.code, kernel, {"RESET": self.reset, "G": self.g, "H": self.h} | constants))
+
+    monkeypatch.setattr(launch.Call, "_run", noted)
+    for reset, steps, recurrent, way in itertools.product(RESETS, (1, 3), (False, True), (0, 128)):
+        monkeypatch.setattr(recurrence, "ON_CHIP", way)
+        for learned in (0, 1, 2, 5):
+            decay, threshold, state, drive, weight = drawn(steps, 2, (5,), recurrent=recurrent)
+            leaves = [drive, threshold, decay, *state][: learned + 1]
+            assert all(leaf.requires_grad_() is leaf for leaf in leaves)
+            ran = run("triton", dynamics(reset), decay, threshold, state, drive, weight)
+            torch.autograd.grad(ran.y.sum() + (ran.last.s.sum() if learned > 1 else 0), leaves, allow_unused=True)
+    distinct = {(code, kernel, tuple(sorted(constants.items()))) for code, kernel, constants in seen}
+    assert len(distinct) > 100
+    for code, kernel, constants in distinct:
+        assert ahead.holds(code, kernel, launch.PLATFORM, dict(constants)), (code, kernel, constants)
+    assert not ahead.holds(*seen[0][:2], launch.PLATFORM, seen[0][2] | {"BITS": True, "KEEP": False})

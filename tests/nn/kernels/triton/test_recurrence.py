@@ -80,3 +80,16 @@ def test_and_runs_that_way(monkeypatch):
     for neurons in (ON_CHIP, ON_CHIP + 1):
         nn.SNU(2, neurons, recurrent=True, kernel="triton")(torch.ones(3, 1, 2))
     assert programs == ["persistent", "kernels", "kernels", "kernels"]
+
+
+@pytest.mark.parametrize("way", [0, ON_CHIP])
+def test_autocast_around_the_way_back_changes_nothing(way, monkeypatch):
+    monkeypatch.setattr(recurrence, "ON_CHIP", way)
+    found = []
+    for enabled in (False, True):
+        given = drawn(4, 2, (7,), recurrent=True)
+        leaves = [given[3].requires_grad_(), given[4].requires_grad_()]
+        y = run("triton", dynamics(), *given).y
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            found.append(torch.autograd.grad(y.sum(), leaves))
+    assert all(map(torch.equal, *found))

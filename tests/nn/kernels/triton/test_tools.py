@@ -31,7 +31,7 @@ def arguments(unit, recurrent, leaves=True):
     """What the operator takes, all of it with gradients."""
     decay, threshold, state, drive, weight = drawn(3, 2, (5,), recurrent=recurrent)
     tensors = [drive, *([weight] if recurrent else []), decay, threshold, *state]
-    options = [] if recurrent else [[True, True, True]]
+    options = [] if recurrent else [[True, True, True, False]]
     return [*(x.requires_grad_(leaves) for x in tensors), *encoded(unit), *options]
 
 
@@ -40,7 +40,7 @@ def backward_arguments(unit, recurrent, present):
     x, *parameters, codes, numbers = arguments(unit, recurrent, leaves=False)[: 8 if recurrent else 7]
     received = [g if there else None for g, there in zip((x * 2, x - 1, x[0]), present, strict=True)]
     chunks = [] if recurrent else [torch.randn(-(-len(x) // spacing(codes)), *x.shape[1:])]
-    return [*received, x, *chunks, *parameters, codes, numbers, [True, False, True][: 3 if recurrent else 2]]
+    return [*received, x, *chunks, *parameters, codes, numbers, [True, False, True]]
 
 
 @pytest.mark.parametrize("recurrent", [False, True], ids=["unit", "recurrent"])
