@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from training.sections import Goal
-from training.timing import CandidateFailed, Times, quartiles, timed
+from training.clocks import CpuTime
+from training.timing import CandidateFailed, Times, quartiles
 
 from brian2_cases.candidates import Dense, Exported, Handwritten, Summed, drawn
 
@@ -59,10 +60,11 @@ def side_by_side(candidates: Mapping[str, Any], steps: int, repeats: int) -> dic
     before: dict[str, list[list[float]]] = {name: [] for name in candidates}
     gc.collect()
     gc.freeze()  # Brian2 looks through everything for garbage before each run
+    clock = CpuTime()
     for _ in range(repeats):
         for name, candidate in candidates.items():
-            one = timed(partial(candidate.run, 1))
-            step = (timed(partial(candidate.run, steps + 1)) - one) / steps
+            one = clock.milliseconds(partial(candidate.run, 1))
+            step = (clock.milliseconds(partial(candidate.run, steps + 1)) - one) / steps
             times[name].append([step])
             before[name].append([one - step])
     gc.unfreeze()

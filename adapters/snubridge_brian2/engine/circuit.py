@@ -15,10 +15,11 @@ from snubridge_brian2.engine.equations import (
     Plan,
     equations,
     is_binary,
+    is_by_whole,
     is_graded,
     time_constants,
 )
-from snubridge_brian2.engine.functions import largest, product, rounding, values
+from snubridge_brian2.engine.functions import largest, product, rounding, tanh_of_all, values
 from snubridge_brian2.engine.stream import spike_input, stream_of
 from snubridge_brian2.engine.targets import strict_cython
 
@@ -85,7 +86,7 @@ class Circuit:
         self.spiking |= self.binary
         if target != "cpp_standalone":  # a project takes any other input later
             self.spiking |= {name for name, x in inputs.items() if x.any() and ((x == 0) | (x == 1)).all()}
-        self.order = {name: 3 * k for k, name in enumerate(self.stops, 1)}
+        self.order = {name: 4 * k for k, name in enumerate(self.stops, 1)}
         self.paths = [path for path in plan["paths"] if self.arrives(path["delay"])]
         self.heard = {path["source"] for path in self.paths if path["delay"] > 1 or not self.is_whole(path)}
         self.groups = {
@@ -127,7 +128,7 @@ class Circuit:
                 grid = stop["grid"]
                 steps = 2.0 ** grid["fraction_bits"]
                 namespace |= {"steps": steps, "step": 1 / steps, "low": grid["low"], "high": grid["high"], **rounding()}
-        model, update, threshold, reset = equations(
+        model, updates, threshold, reset = equations(
             {**stop, "binary": name in self.binary}, list(onsets), self.layout.paced, self.form
         )
         if is_graded(stop) and name is not None and name not in self.heard:
@@ -144,8 +145,11 @@ class Circuit:
             method="exact",  # of what has a differential equation
             **self.clocked,
         )
-        if update:
-            group.run_regularly(update, when="thresholds", order=order - 1, name=f"{label}_update", **self.codegen)
+        if is_by_whole(stop, self.form):
+            group.namespace["tanh_of_all"] = tanh_of_all(group, stop["h"]["kind"] == "sigmoid")
+        for place, (part, update) in enumerate(zip(("update", "output"), updates, strict=False)):
+            options = {"when": "thresholds", "order": order - 2 + place, "name": f"{label}_{part}"}
+            group.run_regularly(update, **options, **self.codegen)
         if reset == "":
             group.resetter["spike"].active = False  # it would do nothing, in every step
         for variable, value in values.items():
@@ -212,7 +216,7 @@ class Circuit:
             delay=later * self.dt,  # one for all, also if it is 0: 8 bytes less for each
         )
         if not delay:
-            synapses.pre.when, synapses.pre.order = "thresholds", self.order[target] - 2
+            synapses.pre.when, synapses.pre.order = "thresholds", self.order[target] - 3
 
     def is_whole(self, path: Mapping[str, Any]) -> bool:
         """Whether the values of its source are taken as a whole, without events."""
@@ -236,7 +240,7 @@ class Circuit:
     def drive(self, label: str, function: Any, target: str, delay: int) -> None:
         """Add a function of the neurons to their u where synapses of this delay would act."""
         reached = self.groups[target]
-        when, order = ("synapses", -1) if delay else ("thresholds", self.order[target] - 2)
+        when, order = ("synapses", -1) if delay else ("thresholds", self.order[target] - 3)
         reached.namespace[f"{label}_drive"] = function
         reached.run_regularly(f"u += {label}_drive(i)", when=when, order=order, name=label, **self.codegen)
 

@@ -1,7 +1,8 @@
 """Functions that the equations call: rounding, values y of a group, the largest of a sample, a matrix times values.
 
 The last three see whole groups. In a C++ project they read the group's array where it lies; on the other targets
-the largest and the product are numpy's; in compiled code the product is made before (``StrictCython.run_block``).
+the largest and the product are numpy's; in compiled code the product is made before (``StrictCython.__call__``), and
+so is the tanh of a whole group.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,11 @@ static inline double %NAME%(const int i) {
 """
 VALUES_CYTHON = """
 cdef double value_at(const int i):
+    global _namespacepassed_on
+    return _namespacepassed_on[i]
+"""
+TANH_CYTHON = """
+cdef double tanh_at(const double x, const int i):
     global _namespacepassed_on
     return _namespacepassed_on[i]
 """
@@ -113,6 +119,23 @@ def product(name: str, matrix: Array, group: Any, first: int, samples: int) -> A
     made = _of_groups(of_its_sample, 1, name, PRODUCT_CPP, places, group, weights)
     made.implementations.add_implementation("cython", VALUES_CYTHON, namespace={"passed_on": drive}, name="value_at")
     made.precompute = of_its_sample
+    return made
+
+
+def tanh_of_all(group: Any, half: bool) -> Any:
+    """A function ``tanh_of_all(x, i)`` for equations in Cython, where x is s - threshold of ``group``, or half of it."""
+    s, threshold = (group.variables[name].get_value() for name in ("s", "threshold"))
+    x = np.empty(len(s))
+
+    def of_whole_group() -> None:
+        np.subtract(s, threshold, out=x)
+        if half:
+            np.multiply(x, 0.5, out=x)
+        np.tanh(x, out=x)
+
+    made = _function(lambda given, i: np.tanh(given), 2)
+    made.implementations.add_implementation("cython", TANH_CYTHON, namespace={"passed_on": x}, name="tanh_at")
+    made.precompute = of_whole_group
     return made
 
 

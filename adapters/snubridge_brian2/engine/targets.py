@@ -195,11 +195,14 @@ def strict_cython() -> Any:
                         renamed[name] = f"{prefix}_array_{place}_{arrays[array].name}"
             return renamed
 
-        def run_block(self, block: str) -> Any:
-            if block == "run":
-                for precompute in self.precomputed:
-                    precompute()
-            return super().run_block(block)
+        def __call__(self, **given: Any) -> Any:  # in every step of every object: as little as there is to do
+            for name, read in self.nonconstant_values:
+                self.namespace[name] = read()
+            if given:
+                self.namespace.update(given)
+            for precompute in self.precomputed:
+                precompute()
+            return self.run_block("run")
 
         def compile_block(self, block: str) -> Any:
             code = getattr(self.code, block, "").strip()
