@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from training.sections import Goal
 from training.clocks import CpuTime
+from training.sections import Goal
 from training.timing import CandidateFailed, Times, quartiles
 
 from brian2_cases.candidates import Dense, Exported, Handwritten, Summed, drawn

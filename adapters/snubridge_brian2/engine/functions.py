@@ -123,7 +123,7 @@ def product(name: str, matrix: Array, group: Any, first: int, samples: int) -> A
 
 
 def tanh_of_all(group: Any, half: bool) -> Any:
-    """A function ``tanh_of_all(x, i)`` for equations in Cython, where x is s - threshold of ``group``, or half of it."""
+    """A function ``tanh_of_all(x, i)`` for equations in Cython; x is s - threshold of ``group``, or half of it."""
     s, threshold = (group.variables[name].get_value() for name in ("s", "threshold"))
     x = np.empty(len(s))
 
