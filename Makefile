@@ -23,9 +23,9 @@ test: $(VENV)/installed-dev
 
 check: test
 
-# Brian2's compiled targets on random graphs: Cython, and C++ projects; five minutes on two cores with nothing compiled before.
+# Brian2's compiled targets on random graphs: Cython, and C++ projects; minutes on two cores with nothing compiled before.
 test-brian2: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m compiled tests/adapters/brian2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m compiled tests/adapters/brian2
 
 # The Triton kernels without a GPU: hundreds compiled ahead of time, all of it interpreted; then the same with the oldest
 # Triton and PyTorch, whose packages bring CUDA along (some 5 GB).
