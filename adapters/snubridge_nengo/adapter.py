@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from snubridge.bridge import (
@@ -19,7 +20,7 @@ from snubridge.bridge import (
     too_large,
     upper_limit,
 )
-from snubridge.errors import Unsupported
+from snubridge.errors import BadInput, Unsupported
 from snubridge.ir import FixedPoint, Graph, Reset
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 from snubridge.ir.numbers import NUMBERS
@@ -62,10 +63,29 @@ class NengoAdapter:
         # numpy flushes no subnormal; measured on 2.3.5, its tanh is off by at most 1.6 u of its value
         return ScriptProgram(graph, engine, ErrorModel("float64"), "nengo", {"dt": dt})
 
-    def read(self, source: Any, *, max_synapses: int | None = None) -> Graph:
-        """The graph of an exported script (its path), or of a ``native`` network that was not changed."""
-        if isinstance(source, str | os.PathLike):
-            return read_script(self, source, max_synapses)
-        from snubridge_nengo.reader import read_network
+    def read(
+        self,
+        source: Any,
+        *,
+        max_synapses: int | None = None,
+        dt: float | None = None,
+        inputs: Collection[Any] = (),
+    ) -> Graph:
+        """The graph of an exported script (its path), or of a ``native`` network that was not changed;
 
-        return read_network(self, source, max_synapses)
+        or of a ``nengo.Network`` that was written by hand: ensembles of ``nengo.LIF(tau_ref=0)`` neurons, connected
+        from neurons to neurons or decoded inputs by constant transforms and whole steps of delay. The graph is what
+        ``nengo.Simulator(network, dt)`` computes, step by step; whatever does not fit is ``Unsupported``, with all
+        reasons. Nodes that are functions of time or processes become inputs.
+
+        ``dt``            the Simulator's time step in seconds, 1e-3 if not said
+        ``inputs``        Nodes or Ensembles, or their names, whose output is given, however it comes about
+        ``max_synapses``  the most weights that one matrix may hold
+        """
+        if isinstance(source, str | os.PathLike):
+            if dt is not None or inputs:
+                raise BadInput("nengo: dt and inputs are for networks written by hand; leave them out")
+            return read_script(self, source, max_synapses)
+        from snubridge_nengo.reading import read_network
+
+        return read_network(self, source, max_synapses, dt, inputs)

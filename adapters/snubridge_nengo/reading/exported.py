@@ -9,16 +9,20 @@ import numpy as np
 from nengo.params import FrozenObject, iter_params
 
 from snubridge.bridge import Adapter, read_exported
-from snubridge.errors import BadFile, BadInput
+from snubridge.errors import BadFile
 from snubridge.ir import Graph
 
 KINDS = ("nodes", "ensembles", "connections", "probes", "networks")
 
 
-def read_network(adapter: Adapter, network: Any, max_synapses: int | None) -> Graph:
+def is_exported(network: nengo.Network) -> bool:
+    """Whether a network says that it was exported, or holds neurons that only exports have."""
+    types = {type(ensemble.neuron_type) for ensemble in network.all_ensembles}
+    return hasattr(network, "exported") or any(kind.__module__.startswith("snubridge_nengo.") for kind in types)
+
+
+def read_native(adapter: Adapter, network: nengo.Network, max_synapses: int | None) -> Graph:
     """The graph of a ``nengo.Network`` that ``native`` handed out and nobody changed; its input may be set."""
-    if not isinstance(network, nengo.Network):
-        raise BadInput(f"source: a {type(network).__name__}; give the path of an exported script or a nengo.Network")
     return read_exported(adapter, network, max_synapses, describe)
 
 
