@@ -150,7 +150,7 @@ def _built(ensemble: nengo.Ensemble, seeds: Seeds, dt: float) -> tuple[tuple[Arr
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             model.build(ensemble)
-    except (NengoException, ValueError, ArithmeticError, NotImplementedError) as error:
+    except (NengoException, TypeError, ValueError, ArithmeticError, NotImplementedError) as error:
         raise Refused(f"Nengo does not build it: {shown(str(error), 200)}", "fix its parameters") from None
     return (model.params[ensemble].gain, model.params[ensemble].bias), model
 
