@@ -25,7 +25,11 @@ def read_network(
         raise BadInput(f"source: a {type(network).__name__}; give the path of an exported script or a nengo.Network")
     if isinstance(inputs, str) or not isinstance(inputs, Collection) or not all(map(_names_something, inputs)):
         raise BadInput(f"nengo: inputs={shown(inputs)}; give a list of Nodes and Ensembles, or of their names")
-    if is_exported(network):
+    try:
+        exported = is_exported(network)
+    except RecursionError:
+        raise BadInput("source: its networks hold each other without end; take them apart") from None
+    if exported:
         if dt is not None or inputs:
             raise BadInput("nengo: dt and inputs are for networks written by hand; leave them out")
         return read_native(adapter, network, max_synapses)

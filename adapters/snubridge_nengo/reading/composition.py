@@ -83,8 +83,9 @@ def compose(stops: Stops, projections: Sequence[Projection], limit: int) -> Part
             bias = f"{name}.bias"
             _add_constant(parts, stops, bias, neurons.bias, limit)
             arriving[name].append((bias, 0))
+    leaving = {projection.source for projection in living}
     for name in stops.relays:
-        if arriving[name] and all(projection.source != name for projection in living):
+        if arriving[name] and name not in leaving:
             parts.nodes[name] = Output()
     for target, found in arriving.items():
         for name, late in found if target in parts.nodes else ():

@@ -68,6 +68,7 @@ class Reader:
         self.ensembles, self.nodes = network.all_ensembles, network.all_nodes
         self.connections = network.all_connections
         self.names: dict[Any, str] = {}
+        self.taken: set[str] = set()
         for kind in (self.ensembles, self.nodes):
             for index, thing in enumerate(kind):
                 self._name(thing, thing.label, index)
@@ -86,10 +87,11 @@ class Reader:
         longest = LONGEST if _kind(thing) != "Connection" else 2 * LONGEST + len("_to_")
         base = re.sub(r"[^A-Za-z0-9_\-]", "_", wanted or f"{_kind(thing).lower()}{index}")[:longest]
         base = base if base[0] != "-" else f"_{base[1:]}"
-        taken, name, count = set(self.names.values()), base, 1
-        while name in taken:
+        name, count = base, 1
+        while name in self.taken:
             count += 1
             name = f"{base}_{count}"
+        self.taken.add(name)
         self.names[thing] = name
 
     @contextmanager
@@ -100,24 +102,20 @@ class Reader:
         except Refused as refused:
             self.reasons.append(f"{place}: {refused}")
 
-    def _given(self, inputs: Sequence[Any]) -> list[Any]:
+    def _given(self, inputs: Sequence[Any]) -> dict[Any, None]:
         """What is an input of the graph: what was named, and Nodes that compute an output from nothing but time."""
         known = [*self.ensembles, *self.nodes]
         labels = Counter(thing.label for thing in known)
-        named = []
+        named: set[Any] = set()
         for wanted in inputs:
             found = [thing for thing in known if thing is wanted or self.names[thing] == wanted]
             if not found:
                 self.reasons.append(f"inputs: no Node or Ensemble is {shown(wanted)}; name those of the network")
             elif isinstance(wanted, str) and labels[wanted] > 1:
                 self.reasons.append(f"inputs: {labels[wanted]} are labeled {shown(wanted)}; give the object itself")
-            named += found
-        return [
-            thing
-            for thing in known
-            if thing in named
-            or (isinstance(thing, nengo.Node) and _computes(thing) and not thing.size_in and thing in self.leaving)
-        ]
+            named |= set(found)
+        streams = {node for node in self.nodes if _computes(node) and not node.size_in and node in self.leaving}
+        return {thing: None for thing in known if thing in named | streams}
 
     def graph(self) -> Graph | None:
         """The graph, if nothing was refused."""
@@ -164,7 +162,7 @@ class Reader:
         for connection in self.connections:
             for end in (connection.pre_obj, connection.post_obj):
                 if not isinstance(end, nengo.connection.LearningRule) and _owner(end) not in self.names:
-                    self.reasons.append(f"{self.places[connection]}: {end} is not in the network; add it")
+                    self.reasons.append(f"{self.places[connection]}: {shown(end)} is not in the network; add it")
         if not any(thing not in self.given for thing in self.ensembles):
             self.reasons.append("network: holds no ensembles that are not given; a graph of neurons needs one")
         elif not self.given:
@@ -175,6 +173,8 @@ class Reader:
 
     def _neurons(self, ensemble: nengo.Ensemble, drawn: Seeds, decoded: bool) -> Neurons | None:
         place = self.places[ensemble]
+        if type(ensemble) is not nengo.Ensemble:
+            return None  # refused, and not built
         odd = list(oddities(ensemble, self.limit))
         self.reasons += [f"{place}: {refused}" for refused in odd]
         with self.at(place):
@@ -196,7 +196,8 @@ class Reader:
                 remedy = "leave it out, or name it in inputs=[...] if its output is given"
                 self.reasons.append(f"{self.places[node]}: {what}; {remedy}")
         given = {
-            self.names[thing]: thing.n_neurons if thing in self.ensembles else thing.size_out for thing in self.given
+            self.names[thing]: thing.n_neurons if isinstance(thing, nengo.Ensemble) else thing.size_out
+            for thing in self.given
         }
         return Stops(given, relays, constants, neurons)
 

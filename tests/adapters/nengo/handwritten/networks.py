@@ -43,13 +43,19 @@ def stream(values: Array, dt: float) -> Callable[[float], Array]:
     return lambda t: values[round(t / dt) - 1]
 
 
+def simulator(written: Written, optimize: bool = False) -> Any:
+    """Nengo's Simulator, with a model of its own, which keeps no cache of decoders on disk."""
+    model = nengo.builder.Model(dt=written.dt)
+    return nengo.Simulator(written.network, model=model, progress_bar=False, optimize=optimize)
+
+
 def simulated(written: Written, optimize: bool = False) -> dict[str, Array]:
     """The outputs of all ensembles as spikes, (T, 1, size) by label."""
     with unwarned():
         with written.network:
             ensembles = written.network.all_ensembles
             probes = {ensemble.label: nengo.Probe(ensemble.neurons) for ensemble in ensembles}
-        with nengo.Simulator(written.network, dt=written.dt, progress_bar=False, optimize=optimize) as sim:
+        with simulator(written, optimize) as sim:
             sim.run_steps(STEPS)
             outputs = {label: sim.data[probe] for label, probe in probes.items()}
         for probe in probes.values():

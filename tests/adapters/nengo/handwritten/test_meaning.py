@@ -19,6 +19,7 @@ from tests.adapters.nengo.handwritten.networks import (
     random,
     read,
     simulated,
+    simulator,
     stream,
     unwarned,
 )
@@ -121,7 +122,7 @@ def test_what_nengo_draws_is_read_with_its_seed_and_told() -> None:
     written = plain(gain=None, bias=None, max_rates=nengo.dists.Uniform(100, 300))
     graph = assert_read(written)
     assert graph.metadata["nengo"]["drawn"] == {"ensemble": ["max_rates", "intercepts", "initial voltage"]}
-    with nengo.Simulator(written.network, progress_bar=False) as sim:
+    with simulator(written) as sim:
         built = sim.data[written.network.ensembles[0]]
     unit = graph.nodes["ensemble"]
     assert isinstance(unit, sb.Unit)
@@ -134,7 +135,7 @@ def test_the_state_is_the_voltage_by_the_threshold() -> None:
         graph = read(written)
         with written.network:
             probe = nengo.Probe(written.network.ensembles[0].neurons, "voltage")
-        with nengo.Simulator(written.network, progress_bar=False) as sim:
+        with simulator(written) as sim:
             sim.run_steps(STEPS)
             voltage = sim.data[probe]
     trace = sb.simulate(graph, written.inputs, record=("spikes", "states"))
@@ -153,7 +154,7 @@ def test_a_relay_that_leads_nowhere_is_an_output() -> None:
         nengo.Connection(nengo.Node([0.5, 0.25]), out, synapse=nengo.LinearFilter([1], [1, 0, 0], analog=False))
         probe = nengo.Probe(out, synapse=None)
     graph = assert_read(written)
-    with unwarned(), nengo.Simulator(written.network, progress_bar=False) as sim:
+    with unwarned(), simulator(written) as sim:
         sim.run_steps(STEPS)
         expected = sim.data[probe]
     assert len(np.unique(expected)) > 3
@@ -179,7 +180,7 @@ def test_what_is_named_is_given() -> None:
         spikes = nengo.Probe(ensemble.neurons)
     with unwarned():
         graph = read(written, inputs=["loop", level, rates])
-        with nengo.Simulator(network, progress_bar=False) as sim:
+        with simulator(written) as sim:
             sim.run_steps(STEPS)
             inputs = {name: sim.data[probe][:, None] for name, probe in probes.items()} | written.inputs
             expected = sim.data[spikes] > 0

@@ -101,10 +101,8 @@ ENSEMBLES: dict[str, tuple[dict[str, Any], str]] = {
         {"neuron_type": voltage(np.array([0, 1.5, 0]))},
         "it starts above its threshold, where Nengo's refractory time",
     ),
-    "not a number": (
-        {"neuron_type": voltage(np.array([0, np.nan, 0]))},
-        "its initial voltage is not finite; give finite values",
-    ),
+    "no number": ({"neuron_type": voltage(np.array([0, np.nan, 0]))}, "Nengo does not build it: .*contains NaNs"),
+    "no end": ({"neuron_type": voltage(np.array([0, -np.inf, 0]))}, "its initial voltage is not finite; give finite"),
     "starts refractory": (
         {"neuron_type": lif(initial_state={"voltage": np.zeros(3), "refractory_time": np.ones(3)})},
         "it starts refractory; leave the initial refractory_time at 0",
@@ -250,14 +248,14 @@ def test_networks_that_are_no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
             nengo.Node([1.0], label="level")
     assert_refused(two, "inputs: 2 are labeled 'level'; give the object itself", inputs=["level"])
     assert_refused(two, "inputs: no Node or Ensemble is <Node 'elsewhere' at ", inputs=[elsewhere()])
-    outside = network()
+    outside, other = network(), elsewhere()
     with outside:
-        nengo.Connection(elsewhere(), outside.ensembles[0].neurons[:1], synapse=None, label="odd")
-    assert_refused(outside, "Connection odd: <Node 'elsewhere'> is not in the network; add it")
+        nengo.Connection(other, outside.ensembles[0].neurons[:1], synapse=None, label="odd")
+    assert_refused(outside, "Connection odd: <Node 'elsewhere' at .*> is not in the network; add it")
     circle = connect(network(), lambda node, ens: (ens.neurons, ens.neurons, {"transform": np.eye(3)}))
     assert_refused(circle, "network: a cycle without delay, which Nengo does not build; set synapse=0 on the way back")
     with pytest.raises(nengo.exceptions.BuildError, match="cycles"), unwarned():
-        nengo.Simulator(circle, progress_bar=False)
+        nengo.Simulator(circle, model=nengo.builder.Model(), progress_bar=False)
     matrix = r"Connection weights: a matrix of 3 x 2 weights is above the limit of 5; raise it with the option max_syn"
     assert_refused(network(), matrix, max_synapses=5)
     with nengo.Network() as built:
@@ -275,10 +273,16 @@ class Derived(nengo.Ensemble):  # type: ignore[misc]  # nengo has no types
     """An Ensemble that Nengo might build otherwise."""
 
 
+@nengo.builder.Builder.register(Derived)
+def build_otherwise(model: Any, ensemble: Any) -> None:
+    raise AssertionError("evaluated")
+
+
 def test_objects_of_other_kinds_are_refused() -> None:
     net = network()
     with net:
-        Derived(2, 1, gain=np.ones(2), bias=np.ones(2), neuron_type=lif(), label="derived")
+        derived = Derived(2, 1, gain=np.ones(2), bias=np.ones(2), neuron_type=lif(), label="derived")
+        nengo.Connection(derived.neurons, net.ensembles[0].neurons[:2], synapse=None)
     assert_refused(net, "Ensemble derived: is a Derived, which may be built otherwise than a nengo.Ensemble; take that")
 
 
@@ -319,6 +323,13 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
         for source in (native, tmp_path / "net.py"):
             with pytest.raises(sb.BadInput, match="dt and inputs are for networks written by hand; leave them out"):
                 sb.import_graph(source, "nengo", **options)
+
+
+def test_a_network_within_itself_is_refused() -> None:
+    net = network()
+    net.networks.append(net)
+    with pytest.raises(sb.BadInput, match="source: its networks hold each other"):
+        sb.import_graph(net, "nengo")
 
 
 def test_an_exported_network_within_another_is_refused() -> None:
