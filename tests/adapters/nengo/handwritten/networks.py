@@ -87,11 +87,11 @@ def model_of(graph: sb.Graph) -> sb.ErrorModel:
 class Author:
     """Writes a random network, as people might."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, largest: int) -> None:
+        self.largest = largest
         self.rng = np.random.default_rng(seed)
         self.dt = float(self.rng.choice(DTS))
         self.written = Written(nengo.Network(seed=int(self.rng.integers(2**31))), self.dt)
-        self.depth: dict[Any, int] = {}
 
     def chance(self, share: float) -> bool:
         return bool(self.rng.random() < share)
@@ -127,7 +127,7 @@ class Author:
         return self.written
 
     def stimulus(self, index: int) -> Any:
-        size = int(self.rng.integers(3, 8))
+        size = int(self.rng.integers(3, self.largest - 3))
         spiking = self.chance(0.5)
         values = (self.rng.random((STEPS, size)) < 0.3) * 1.0 if spiking else self.rng.normal(0.2, 0.6, (STEPS, size))
         label = f"stimulus{index}"
@@ -137,7 +137,7 @@ class Author:
         return nengo.Node(stream(values, self.dt), size_out=size, label=label)
 
     def ensemble(self, index: int) -> Any:
-        size, rng, dists = int(self.rng.integers(1, 12)), self.rng, nengo.dists
+        size, rng, dists = int(self.rng.integers(1, self.largest + 1)), self.rng, nengo.dists
         steps = float(rng.uniform(1.5, 30)) if self.chance(0.9) else float(rng.choice([0.2, 0.5, 2.0**50]))
         share = -np.expm1(-1 / steps)
         voltages = (dists.Choice([0.0]), rng.uniform(-0.5, 1, size) if size > 1 else dists.Choice([0.5]), None)
@@ -154,7 +154,7 @@ class Author:
         if self.chance(0.3):
             gains = dists.Uniform(0.7 / share, 2 / share)  # type: ignore[assignment]  # drawn
         dimensions = int(rng.integers(1, 3))
-        found = nengo.Ensemble(
+        return nengo.Ensemble(
             size,
             dimensions,
             radius=float(rng.uniform(0.5, 2)),
@@ -164,8 +164,6 @@ class Author:
             label=f"ensemble{index}",
             seed=None if self.chance(0.7) else int(rng.integers(1000)),
         )
-        self.depth[found] = index
-        return found
 
     def sliced(self, end: Any, size: int, *, repeated: bool = False) -> tuple[Any, int]:
         rng = self.rng
@@ -223,6 +221,6 @@ class Author:
         self.join(second, target, late=False, share=0.5)
 
 
-def random(seed: int) -> Written:
-    """A random network."""
-    return Author(seed).write()
+def random(seed: int, largest: int = 11) -> Written:
+    """A random network of ensembles of up to ``largest`` neurons."""
+    return Author(seed, largest).write()

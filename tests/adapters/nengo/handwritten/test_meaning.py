@@ -37,13 +37,10 @@ def assert_read(written: Written, **options: Any) -> sb.Graph:
     return graph
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_random_networks(seed: int) -> None:
-    """Gains, biases and transforms, given or drawn, slices, delays, relays, decoded inputs, networks within networks.
-
-    400 of them were compared when this was written.
-    """
-    written = random(seed)
+@pytest.mark.parametrize(("seed", "largest"), [*((seed, 11) for seed in range(40)), *((seed, 90) for seed in range(3))])
+def test_random_networks(seed: int, largest: int) -> None:
+    """Gains, biases and transforms, given or drawn, slices, delays, relays, decoded inputs, networks within networks."""
+    written = random(seed, largest)
     graph = assert_read(written)
     assert sb.certify(graph, given(graph, written), model=model_of(graph)).complete
 
@@ -116,6 +113,22 @@ def plain(**options: Any) -> Written:
         weight = rng.normal(0.2, 0.3, (6, 5))
         nengo.Connection(source, ensemble.neurons, transform=weight, synapse=None)
     return Written(network, inputs={"source": values[:, None]})
+
+
+@pytest.mark.parametrize("tau", [1e-5, 2e-4, 1e3, 1e12])
+def test_time_constants_far_from_the_step(tau: float) -> None:
+    """Where nothing is left of v, Nengo's rounding of J - v has no bound relative to what is carried: no model says it."""
+    share = -np.expm1(-1e-3 / tau)
+    written = plain(tau_rc=tau, gain=np.linspace(1, 2, 6) / share, initial_state={"voltage": nengo.dists.Choice([0.9])})
+    graph = assert_read(written)
+    about, unit = graph.metadata["nengo"], graph.nodes["ensemble"]
+    assert isinstance(unit, sb.Unit)
+    assert float(unit.decay) == 1 - share
+    carried = tau > 1e-4
+    assert about["rounding"] == {"ensemble": "relative to J - v" if carried else "relative to v"}
+    assert (about["model"] is not None) == carried
+    if carried:
+        assert sb.certify(graph, written.inputs, model=model_of(graph)).complete
 
 
 def test_what_nengo_draws_is_read_with_its_seed_and_told() -> None:
