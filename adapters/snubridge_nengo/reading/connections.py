@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,18 @@ class Projection:
     target: str
     weight: Array
     delay: int
+
+
+def connection_oddities(connection: nengo.Connection) -> Iterator[Refused]:
+    """All that a Connection does but multiply by constant weights."""
+    if isinstance(connection.post_obj, nengo.connection.LearningRule):
+        yield Refused("it leads to a learning rule", "leave learning out: a graph's weights are constant")
+    if connection.learning_rule_type is not None:
+        yield Refused("its weights are learned", "set learning_rule_type=None: a graph's weights are constant")
+    if isinstance(connection.pre_obj, nengo.Ensemble):
+        yield Refused("it leaves an ensemble by decoders", "connect from ensemble.neurons, with a matrix")
+    if connection.function is not None:
+        yield Refused("it computes a function", "give function=None, or the values as an input")
 
 
 def read_delay(synapse: Any) -> int:

@@ -17,9 +17,9 @@ from snubridge.exactness import ErrorModel
 from snubridge.ir import Float64, Graph
 from snubridge.ir.structure import zero_delay_order
 from snubridge_nengo.reading.composition import Stops, compose
-from snubridge_nengo.reading.connections import Projection, read_delay, read_weight
+from snubridge_nengo.reading.connections import Projection, connection_oddities, read_delay, read_weight
 from snubridge_nengo.reading.drawing import Refused, Seeds, seeds
-from snubridge_nengo.reading.neurons import Neurons, oddities, read_neurons
+from snubridge_nengo.reading.neurons import Neurons, ensemble_oddities, read_neurons
 
 LONGEST = 40
 """Characters of a name: nodes that are derived from two of them have longer ones."""
@@ -68,7 +68,7 @@ class Reader:
         self.ensembles, self.nodes = network.all_ensembles, network.all_nodes
         self.connections = network.all_connections
         self.names: dict[Any, str] = {}
-        self.taken: set[str] = set()
+        self.taken: dict[str, int] = {}
         for kind in (self.ensembles, self.nodes):
             for index, thing in enumerate(kind):
                 self._name(thing, thing.label, index)
@@ -87,11 +87,11 @@ class Reader:
         longest = LONGEST if _kind(thing) != "Connection" else 2 * LONGEST + len("_to_")
         base = re.sub(r"[^A-Za-z0-9_\-]", "_", wanted or f"{_kind(thing).lower()}{index}")[:longest]
         base = base if base[0] != "-" else f"_{base[1:]}"
-        name, count = base, 1
+        name, count = base, self.taken.get(base, 1)
         while name in self.taken:
             count += 1
             name = f"{base}_{count}"
-        self.taken.add(name)
+        self.taken |= {base: count, name: 1}
         self.names[thing] = name
 
     @contextmanager
@@ -159,6 +159,12 @@ class Reader:
             if type(thing) not in ENTRIES:
                 what = f"is a {type(thing).__name__}, which may be built otherwise than a nengo.{_kind(thing)}"
                 self.reasons.append(f"{place}: {what}; take that one")
+        held = Counter([*self.ensembles, *self.nodes, *self.connections])
+        self.reasons += [
+            f"{self.places[thing]}: {count} networks hold it; leave it in one"
+            for thing, count in held.items()
+            if count > 1
+        ]
         for connection in self.connections:
             for end in (connection.pre_obj, connection.post_obj):
                 if not isinstance(end, nengo.connection.LearningRule) and _owner(end) not in self.names:
@@ -175,7 +181,7 @@ class Reader:
         place = self.places[ensemble]
         if type(ensemble) is not nengo.Ensemble:
             return None  # refused, and not built
-        odd = list(oddities(ensemble, self.limit))
+        odd = list(ensemble_oddities(ensemble, self.limit))
         self.reasons += [f"{place}: {refused}" for refused in odd]
         with self.at(place):
             return None if odd else read_neurons(self.names[ensemble], ensemble, drawn, self.dt, decoded)
@@ -214,8 +220,7 @@ class Reader:
                 continue  # what is given does not depend on what it receives
             place, count = self.places[connection], len(self.reasons)
             delay = weight = None
-            with self.at(place):
-                self._demand_plain(connection)
+            self.reasons += [f"{place}: {refused}" for refused in connection_oddities(connection)]
             with self.at(place):
                 delay = read_delay(connection.synapse)
             source, target = (self._port(end) for end in (connection.pre_obj, connection.post_obj))
@@ -226,17 +231,6 @@ class Reader:
             if weight is not None and delay is not None:
                 weight = stops.scaled(weight, source, target)
                 yield Projection(self.names[connection], source, target, weight, delay)
-
-    def _demand_plain(self, connection: nengo.Connection) -> None:
-        pre, post = connection.pre_obj, connection.post_obj
-        if isinstance(post, nengo.connection.LearningRule):
-            raise Refused("it leads to a learning rule", "leave learning out: a graph's weights are constant")
-        if connection.learning_rule_type is not None:
-            raise Refused("its weights are learned", "set learning_rule_type=None: a graph's weights are constant")
-        if isinstance(pre, nengo.Ensemble):
-            raise Refused("it leaves an ensemble by decoders", "connect from ensemble.neurons, with a matrix")
-        if connection.function is not None:
-            raise Refused("it computes a function", "give function=None, or the values as an input")
 
     def _port(self, end: Any) -> str:
         """The name of a stop."""

@@ -63,7 +63,7 @@ class Neurons:
     drawn: tuple[str, ...]
 
 
-def oddities(ensemble: nengo.Ensemble, limit: int) -> Iterator[Refused]:
+def ensemble_oddities(ensemble: nengo.Ensemble, limit: int) -> Iterator[Refused]:
     """All that is no unit, as far as it can be told without building it."""
     kind = ensemble.neuron_type
     if type(kind) is not nengo.LIF:

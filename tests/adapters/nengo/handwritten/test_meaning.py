@@ -39,7 +39,7 @@ def assert_read(written: Written, **options: Any) -> sb.Graph:
 
 @pytest.mark.parametrize(("seed", "largest"), [*((seed, 11) for seed in range(40)), *((seed, 90) for seed in range(3))])
 def test_random_networks(seed: int, largest: int) -> None:
-    """Gains, biases and transforms, given or drawn, slices, delays, relays, decoded inputs, networks within networks."""
+    """Gains, biases and transforms, given or drawn; slices, delays, relays, encoders, networks within networks."""
     written = random(seed, largest)
     graph = assert_read(written)
     assert sb.certify(graph, given(graph, written), model=model_of(graph)).complete
@@ -117,7 +117,7 @@ def plain(**options: Any) -> Written:
 
 @pytest.mark.parametrize("tau", [1e-5, 2e-4, 1e3, 1e12])
 def test_time_constants_far_from_the_step(tau: float) -> None:
-    """Where nothing is left of v, Nengo's rounding of J - v has no bound relative to what is carried: no model says it."""
+    """Where nothing is left of v, no bound relative to what is carried holds for the rounding of J - v."""
     share = -np.expm1(-1e-3 / tau)
     written = plain(tau_rc=tau, gain=np.linspace(1, 2, 6) / share, initial_state={"voltage": nengo.dists.Choice([0.9])})
     graph = assert_read(written)
@@ -140,6 +140,29 @@ def test_what_nengo_draws_is_read_with_its_seed_and_told() -> None:
     unit = graph.nodes["ensemble"]
     assert isinstance(unit, sb.Unit)
     np.testing.assert_allclose(unit.threshold, 1 / (built.gain * -np.expm1(-0.1)), rtol=1e-15)
+
+
+def test_seeds_within_a_network_without_one() -> None:
+    """Those of an Ensemble, a Connection and a network within; what has none is refused."""
+    rng = np.random.default_rng(0)
+    values = rng.random((STEPS, 5))
+    written = Written(nengo.Network(), inputs={"source": values[:, None]})
+    kind = nengo.LIF(tau_ref=0, amplitude=1e-3)
+    options = {"gain": nengo.dists.Uniform(15, 40), "bias": nengo.dists.Uniform(-1, 1), "neuron_type": kind}
+    weights = {"transform": nengo.dists.Uniform(-0.5, 1), "synapse": None}
+    with written.network:
+        source = nengo.Node(stream(values, 1e-3), size_out=5, label="source")
+        first = nengo.Ensemble(8, 1, label="first", seed=11, **options)
+        nengo.Connection(source, first.neurons, seed=12, **weights)
+        with nengo.Network(seed=13):
+            second = nengo.Ensemble(6, 2, label="second", **options)
+            nengo.Connection(first.neurons, second.neurons, **weights)
+            nengo.Connection(source[:2], second, synapse=0)
+    graph = assert_read(written)
+    assert graph.metadata["nengo"]["drawn"]["second"] == ["gain", "bias", "initial voltage", "encoders"]
+    first.seed = None
+    with pytest.raises(sb.Unsupported, match="Ensemble first: Nengo draws its gain and bias and initial voltage anew"):
+        read(written)
 
 
 def test_the_state_is_the_voltage_by_the_threshold() -> None:

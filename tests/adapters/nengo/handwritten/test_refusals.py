@@ -186,17 +186,20 @@ def test_connections_of_other_kinds() -> None:
             lambda node, ens: (ens.neurons, ens.neurons, {"learning_rule_type": nengo.BCM(), "transform": np.eye(3)}),
             "its weights are learned; set learning_rule_type=None",
         ),
-        (
-            lambda node, ens: (
-                node,
-                ens.neurons,
-                {"transform": nengo.Convolution(1, (2, 1), kernel_size=(1,)), "synapse": None},
-            ),
-            "",
-        ),
     )
-    for make, reason in pairs[:3]:
+    for make, reason in pairs:
         assert_refused(connect(network(), make), f"Connection odd: {reason}")
+    learning = network()
+    with learning:
+        ensemble = learning.ensembles[0]
+        rule = nengo.Connection(ensemble, nengo.Node(size_in=1), learning_rule_type=nengo.PES(), synapse=0, label="pes")
+        nengo.Connection(learning.nodes[0][:1], rule.learning_rule, synapse=None, label="error")
+    assert_refused(
+        learning,
+        "Connection pes: its weights are learned; set learning_rule_type=None",
+        "Connection pes: it leaves an ensemble by decoders; connect from",
+        "Connection error: it leads to a learning rule; leave learning out",
+    )
     net = network()
     with net:
         image = nengo.Node(lambda t: np.ones(4), size_out=4, label="image")
@@ -252,6 +255,9 @@ def test_networks_that_are_no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     with outside:
         nengo.Connection(other, outside.ensembles[0].neurons[:1], synapse=None, label="odd")
     assert_refused(outside, "Connection odd: <Node 'elsewhere' at .*> is not in the network; add it")
+    twice = network()
+    twice.nodes.append(twice.nodes[0])
+    assert_refused(twice, "Node source.*: 2 networks hold it; leave it in one")
     circle = connect(network(), lambda node, ens: (ens.neurons, ens.neurons, {"transform": np.eye(3)}))
     assert_refused(circle, "network: a cycle without delay, which Nengo does not build; set synapse=0 on the way back")
     with pytest.raises(nengo.exceptions.BuildError, match="cycles"), unwarned():
