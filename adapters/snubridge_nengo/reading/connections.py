@@ -37,6 +37,10 @@ def connection_oddities(connection: nengo.Connection) -> Iterator[Refused]:
         yield Refused("it leaves an ensemble by decoders", "connect from ensemble.neurons, with a matrix")
     if connection.function is not None:
         yield Refused("it computes a function", "give function=None, or the values as an input")
+    for part in (connection.pre_slice, connection.post_slice):
+        if isinstance(part, slice) and part.step is not None and part.step < 0:
+            # Seen with 4.1.0: such a network spikes otherwise with optimize=True than without, or does not build.
+            yield Refused(f"its slice {part.start}:{part.stop}:{part.step} runs backwards", "give a list of indices")
 
 
 def read_delay(synapse: Any) -> int:

@@ -172,7 +172,7 @@ class Author:
         if choice == 0:
             return end[start:stop], stop - start
         if choice == 1:
-            return end[::-1], size
+            return end[::2], (size + 1) // 2
         if choice == 2:
             picked = rng.permutation(size)[: rng.integers(1, size + 1)].tolist()
             return end[picked], len(picked)

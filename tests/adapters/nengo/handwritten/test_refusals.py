@@ -187,6 +187,8 @@ def test_connections_of_other_kinds() -> None:
             "its weights are learned; set learning_rule_type=None",
         ),
     )
+    backwards = connect(network(), lambda node, ens: (ens.neurons, ens.neurons[::-1], {"synapse": 0}))
+    assert_refused(backwards, "Connection odd: its slice None:None:-1 runs backwards; give a list of indices")
     for make, reason in pairs:
         assert_refused(connect(network(), make), f"Connection odd: {reason}")
     learning = network()
