@@ -105,7 +105,7 @@ def product(name: str, matrix: Array, group: Any, first: int, samples: int) -> A
     rows, columns = matrix.shape
     y: Array = np.zeros(0) if _is_standalone() else group.variables["y"].get_value()
     given = y[first : first + samples * columns]
-    drive = np.empty(samples * rows)
+    drive = np.zeros(samples * rows)
 
     def of_its_sample(i: Array | None = None) -> Array:
         if samples == 1:
@@ -125,7 +125,7 @@ def product(name: str, matrix: Array, group: Any, first: int, samples: int) -> A
 def tanh_of_all(group: Any, half: bool) -> Any:
     """A function ``tanh_of_all(x, i)`` for equations in Cython; x is s - threshold of ``group``, or half of it."""
     s, threshold = (group.variables[name].get_value() for name in ("s", "threshold"))
-    x = np.empty(len(s))
+    x = np.zeros(len(s))
 
     def of_whole_group() -> None:
         np.subtract(s, threshold, out=x)

@@ -208,6 +208,7 @@ def strict_cython() -> Any:
             code = getattr(self.code, block, "").strip()
             if not code or "EMPTY_CODE_BLOCK" in code:
                 return None
+            code = re.sub(r"(?m)^\s*# namespace for function .*\n", "", code)  # names again, in a comment
             code = re.sub(r"[A-Za-z_]\w*", lambda found: self.renamed.get(found[0], found[0]), code)
             if block == "run":
                 head, body = code.split("def main(_namespace):\n", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,9 +50,16 @@ def _named(value: Any) -> Any:
     if isinstance(value, Function):
         if isinstance(value.pyfunc, np.ufunc):  # compiled: it has a name, and is numpy's own or something else
             return value.pyfunc is getattr(np, value.pyfunc.__name__, None), value.pyfunc.__name__
-        code, cells = value.pyfunc.__code__, value.pyfunc.__closure__ or ()
-        return code, [_plain(cell.cell_contents) for cell in cells]
+        return " and ".join(_fingerprint(part) for part in (value.pyfunc, getattr(value, "precompute", None)) if part)
     return value
+
+
+def _fingerprint(function: Any) -> str:
+    """The name of a function, and a hash of its code and of what it keeps."""
+    code, cells = function.__code__, function.__closure__ or ()
+    kept = [_plain(cell.cell_contents) for cell in cells]
+    text = repr((code.co_filename, code.co_code, code.co_names, code.co_consts, kept))
+    return f"{function.__name__} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from brian2.parsing.sympytools import str_to_sympy, sympy_to_str
 from brian2.stateupdaters.base import StateUpdateMethod, UnsupportedEquationsException
 
 from snubridge.errors import shown
-from snubridge_brian2.reading.expressions import Array, Refused, Scope, evaluate, parsed, written
+from snubridge_brian2.reading.expressions import Array, Refused, Scope, compute, evaluate, parsed, rewritten, written
 
 SEARCHED = 10_000
 """Neighboring numbers among which the last state that does not fire is looked for."""
@@ -122,15 +122,18 @@ def _integrated(name: str, rate: str, code: str, scope: Scope) -> Dynamics:
         raise Refused(f"d{name}/dt = {rate} does not decay", f"only d{name}/dt = (rest - {name})/tau fits")
     resting = sympy.cancel(-flow.subs(state, 0) / pull)
 
+    moving = scope.with_known(**dict.fromkeys((name, *(target for target, _ in lines))))
+    lines = [(target, rewritten(value, moving)) for target, value in lines]
+
     def step(v: Array) -> Array:
         known: dict[str, Any] = {name: v}
         for target, value in lines:
-            known[target] = evaluate(value, scope.with_known(**known))
+            known[target] = compute(value, scope.with_known(**known))
         return np.asarray(known[name])
 
     first = lines[0][1]
     plain = len(lines) == 2 and resting == 0 and isinstance(first, ast.BinOp) and isinstance(first.op, ast.Mult)
-    plain = plain and _is(first.left, name)
+    plain = plain and (_is(first.left, name) or _is(first.right, name))
     slopes = step(np.asarray(1.0)) if plain else evaluate(_expression(sympy_to_str(slope)), scope)
     decay = _number(slopes, "the decay in a step")
     rest = _number(evaluate(_expression(sympy_to_str(resting)), scope), "the resting value")

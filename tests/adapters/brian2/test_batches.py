@@ -65,15 +65,16 @@ def delayed(unit: sb.Unit, delay: int, over_time: Any = None) -> sb.Graph:
     return sb.Graph(nodes, edges, numbers=sb.Float64())
 
 
+@pytest.mark.parametrize("target", ["numpy", pytest.param("cython", marks=pytest.mark.compiled)])
 @pytest.mark.parametrize("delay", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("kind", ["spiking", "lateral", "soft"])
-def test_nothing_of_a_sample_reaches_the_next(kind: str, delay: int) -> None:
+def test_nothing_of_a_sample_reaches_the_next(kind: str, delay: int, target: str) -> None:
     unit = {
         "spiking": sb.Unit(0.75, [0.5, 1.0, -0.25, 0.75], initial_state=[0.5, 0.0, -1.0, 2.0]),
         "lateral": sb.Unit(1.0, 0.75, reset=sb.Reset.LATERAL, initial_state=0.5),
         "soft": sb.Unit(0.75, 0.5, h=sb.Sigmoid(), initial_state=0.5),
     }[kind]
-    trace = assert_agrees(delayed(unit, delay), INPUTS)
+    trace = assert_agrees(delayed(unit, delay), INPUTS, target=target)
     if kind != "soft":
         assert trace.spikes["unit"][-1].any(axis=1).all(), "no spike is under way when a sample ends"
     assert 0 < trace.spikes["other"].mean() < 1

@@ -138,6 +138,31 @@ def test_idioms(idiom: str, seed: int) -> None:
     assert graph.metadata["brian2"]["rounding"]["group"] == ("order of sums" if exact else "relative to the reset")
 
 
+@pytest.mark.parametrize(
+    ("on_pre", "threshold", "same"),
+    [
+        ("w/3/7", "v > th/3/7", True),
+        ("w/3/7", "v > th/21", True),
+        ("w/21", "v > th/3/7", True),
+        ("w*3*0.1", "v > th*0.3", False),
+    ],
+)
+def test_expressions_are_rewritten_as_brian2_does(on_pre: str, threshold: str, same: bool) -> None:
+    """One spike meets the threshold in a tie, or not, by the bits that Brian2 gives w/3/7: those of w/21."""
+    generator = brian2.SpikeGeneratorGroup(1, [0], [0] * ms, name="stimulus")
+    group = brian2.NeuronGroup(200, "v : 1\nth : 1", threshold=threshold, reset="v = 0", name="group")
+    group.th = w = np.random.default_rng(0).uniform(0.1, 1, 200)
+    synapses = brian2.Synapses(generator, group, "w : 1", on_pre=f"v_post += {on_pre}")
+    synapses.connect()
+    synapses.w = w
+    network = brian2.Network(generator, group, synapses)
+    inputs = np.zeros((60, 1, 1))
+    inputs[0] = 1
+    spikes = sb.simulate(sb.import_graph(network, "brian2"), inputs).spikes["group"]
+    np.testing.assert_array_equal(spikes, rasters(network, [group])["group"])
+    assert spikes.any() != same
+
+
 def after_a_step(rate: str, method: str, model: str = "", size: int = 1, **parameters: Any) -> tuple[Raster, Raster]:
     """The decay that is read, and what is left of 1 after a step of Brian2."""
     generator, _ = stimulus(np.random.default_rng(0), 1)

@@ -155,6 +155,19 @@ SYNAPSES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
         weigh("u_post += 1", ""),
         "on_pre is 'u_post \\+= 1'; write v_post \\+= a parameter or constant",
     ),
+    "integers beyond 32 bits": (
+        weigh("v_post += w*(100000*100000)"),
+        "100000 \\* 100000 leaves the integers of 32 bits; write its numbers as floats",
+    ),
+    "an integer of its own beyond 32 bits": (
+        weigh("v_post += k*k*1e-13", "", namespace={"k": 70000}),
+        "k \\* k leaves the integers",
+    ),
+    "a negative power of an integer": (weigh("v_post += w*2**-1"), "2 \\*\\* \\(-1\\) leaves the integers"),
+    "a large integer": (
+        weigh("v_post += w*10000000000"),
+        "10000000000 is an integer beyond 32 bits; write it as a float",
+    ),
     "set": (weigh("v_post = 1", ""), "on_pre is 'v_post = 1'; write v_post \\+= a parameter"),
     "random weights": (weigh("v_post += rand()", ""), r"rand\(\) is no constant expression"),
     "the state": (weigh("v_post += 0.1*v_post", ""), "v_post is nothing that stays as it is during a run"),
