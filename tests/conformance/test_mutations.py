@@ -19,6 +19,7 @@ from snubridge_torch import TorchAdapter
 import snubridge as sb
 from snubridge.bridge.conformance import ZOO, AdapterConformance
 from snubridge.bridge.conformance.families import Family
+from snubridge.bridge.script import pair
 
 EXAMPLE = Path(__file__).parents[2] / "examples/plain_numpy/plain_numpy.py"
 FAMILIES: tuple[Family, ...] = ("dyadic", "generic")
@@ -145,6 +146,13 @@ def mutated(path: Path, substitutions: Substitutions, folder: Path, more: str = 
     return module
 
 
+def joined_engine(folder: Path) -> Path:
+    """The modules of Nengo's engine in one, as an exported script has them."""
+    whole = folder / "engine.py"
+    whole.write_text("\n\n".join(pair.sources(importlib.import_module("snubridge_nengo.engine"))))
+    return whole
+
+
 def suite_for(adapter: sb.Adapter, suffix: str) -> AdapterConformance:
     """The suite for an adapter at hand, with whatever it refuses declared."""
     suite = AdapterConformance()
@@ -196,11 +204,11 @@ def pcm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def nengo(tmp_path, monkeypatch):
-    """The Nengo adapter on a mutated copy of its engine module."""
-    package, engine = (importlib.import_module(f"snubridge_nengo{part}") for part in ("", ".engine"))
+    """The Nengo adapter on a mutated copy of its engine."""
+    package = importlib.import_module("snubridge_nengo")
 
     def made(substitutions: Substitutions) -> sb.Adapter:
-        monkeypatch.setattr(package, "engine", mutated(Path(engine.__file__), substitutions, tmp_path))
+        monkeypatch.setattr(package, "engine", mutated(joined_engine(tmp_path), substitutions, tmp_path))
         return package.NengoAdapter()
 
     return made
