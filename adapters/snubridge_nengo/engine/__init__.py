@@ -7,6 +7,7 @@ from typing import Any
 import nengo
 import numpy as np
 
+from snubridge_nengo.engine.network import Circuit
 from snubridge_nengo.engine.network import build as build
 from snubridge_nengo.engine.neurons import CARRIED as CARRIED
 from snubridge_nengo.engine.neurons import SNU as SNU
@@ -16,6 +17,9 @@ from snubridge_nengo.engine.neurons import H as H
 from snubridge_nengo.engine.processes import OVER_TIME as OVER_TIME
 from snubridge_nengo.engine.processes import Delay as Delay
 from snubridge_nengo.engine.processes import Frames as Frames
+from snubridge_nengo.engine.stock import lif_states
+
+BATCHES = ("auto", "one_by_one", "side_by_side")
 
 
 def run(
@@ -24,25 +28,58 @@ def run(
     inputs: Mapping[str, Array],
     record: Sequence[str] = ("spikes",),
     dt: float = 0.001,
+    profile: str = "custom",
+    batch: str = "auto",
 ) -> dict[str, Array]:
-    """{"spikes/<unit>", "states/<unit>", "outputs/<output>": (T, B, size)} of inputs (T, B, size)."""
+    """{"spikes/<unit>", "states/<unit>", "outputs/<output>": (T, B, size)} of inputs (T, B, size).
+
+    ``batch``: "one_by_one" runs a network of one sample as often as there are samples; "side_by_side" one that has
+    neurons for all of them, in which one product multiplies a matrix with the values of all; "auto" is the second.
+    """
     steps, samples = next(iter(inputs.values())).shape[:2]
+    at_once = 1 if batch == "one_by_one" else samples
     with _globals_kept():
-        net = build(plan, arrays, record, dt)
-        nodes = net.input if isinstance(net.input, dict) else {net.input.label: net.input}
-        groups = {"spikes": net.spikes, "states": net.states, "outputs": net.outputs}
-        probes = {f"{group}/{name}": probe for group, named in groups.items() for name, probe in named.items()}
-        recorded = {key: np.empty((steps, samples, probe.size_in)) for key, probe in probes.items()}
+        circuit = Circuit(plan, arrays, (*record, "currents"), dt, profile, at_once)
         # A model of our own: the Simulator's would keep a cache of decoders on disk.
-        with nengo.Simulator(net, model=nengo.builder.Model(dt=dt), progress_bar=False, optimize=False) as sim:
-            for sample in range(samples):
-                for name, node in nodes.items():
-                    node.output.values = inputs[name][:, sample]
+        model = nengo.builder.Model(dt=dt)
+        recorded = []
+        with nengo.Simulator(circuit.network, model=model, progress_bar=False, optimize=False) as sim:
+            for start in range(0, samples, at_once):
+                for name, node in circuit.inputs.items():
+                    part = inputs[name][:, start : start + at_once]
+                    node.output.values = part.swapaxes(1, 2).reshape(steps, -1)
                 sim.reset()
                 sim.run_steps(steps)
-                for key, probe in probes.items():
-                    recorded[key][:, sample] = sim.data[probe]
-    return recorded
+                recorded.append(_recorded(circuit, sim.data))
+    return recorded[0] if len(recorded) == 1 else {key: _joined([part[key] for part in recorded]) for key in recorded[0]}
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return np.concatenate(parts, axis=1)
+
+
+def _recorded(circuit: Circuit, data: Any) -> dict[str, Array]:
+    """What the probes hold, (T, samples, size) each."""
+    net, arrays = circuit.network, circuit.arrays
+
+    def values(probe: Any) -> Array:
+        recorded = np.asarray(data[probe])
+        return recorded.reshape(len(recorded), -1, circuit.samples)
+
+    found = {f"spikes/{name}": values(probe) for name, probe in net.spikes.items()}
+    found |= {f"outputs/{name}": values(probe) for name, probe in net.outputs.items()}
+    units = {stop["name"]: stop for stop in circuit.plan["stops"]}
+    for name, probe in net.states.items():
+        if circuit.profile == "custom":
+            found[f"states/{name}"] = values(probe)
+            continue
+        unit, voltages = units[name], probe if isinstance(probe, tuple) else (probe,)
+        state = np.empty((len(data[voltages[0]]), unit["size"], circuit.samples))
+        for part, voltage, current in zip(circuit.parts[name], voltages, circuit.currents[name], strict=True):
+            rows = slice(None) if part.rows is None else part.rows
+            state[:, rows] = lif_states(part, unit, arrays, values(voltage), values(current))
+        found[f"states/{name}"] = state
+    return {key: array.swapaxes(1, 2) for key, array in found.items()}
 
 
 @contextlib.contextmanager

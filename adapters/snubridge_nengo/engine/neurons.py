@@ -7,15 +7,15 @@ from typing import Any
 import nengo
 import numpy as np
 from nengo.exceptions import BuildError
-from nengo.params import DictParam, EnumParam, NdarrayParam
+from nengo.params import DictParam, EnumParam, IntParam, NdarrayParam
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Settings = Mapping[str, Any]
 
-CARRIED: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
+CARRIED: dict[str, Callable[[Array, Array, Array, Array], Array]] = {  # each (neurons, samples)
     "to_zero": lambda decay, threshold, s, y: decay * (s * (1 - y)),
-    "lateral": lambda decay, threshold, s, y: decay * (s * (1 - y.max())),
+    "lateral": lambda decay, threshold, s, y: decay * (s * (1 - y.max(axis=0))),
     "subtract": lambda decay, threshold, s, y: decay * s - threshold * y,
     "subtract_decayed": lambda decay, threshold, s, y: decay * (s - threshold * y),
     "none": lambda decay, threshold, s, y: decay * s,
@@ -37,7 +37,8 @@ ROUNDED: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "zero": np.tr
 class SNU(nengo.neurons.NeuronType):
     """Spiking Neural Units: s_t = g(c_{t-1} + J_t), y_t = h(s_t - threshold), time counted in steps.
 
-    ``decay``, ``threshold``: (n_neurons,), without unit. ``reset`` names the carried state c, see
+    ``decay``, ``threshold``: (neurons,), without unit. ``samples`` side by side make an ensemble of neurons * samples,
+    all of the first neuron, then all of the second. ``reset`` names the carried state c, see
     ``CARRIED``; ``g`` and ``h`` are {"kind": ..., settings}. State variables, both probeable: ``s``,
     before the reset, and ``y``. The output is y itself: a spike is 1, not 1/dt.
     ``grid``, in fixed point {"fraction_bits", "rounding", "low", "high"}, else {}: c is rounded to whole steps of
@@ -52,6 +53,7 @@ class SNU(nengo.neurons.NeuronType):
     g = DictParam("g")
     h = DictParam("h")
     grid = DictParam("grid")
+    samples = IntParam("samples", low=1)
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class SNU(nengo.neurons.NeuronType):
         h: Settings,
         initial_state: Mapping[str, Array],
         grid: Settings = types.MappingProxyType({}),
+        samples: int = 1,
     ) -> None:
         super().__init__(dict(initial_state))
         self.decay = decay
@@ -70,6 +73,7 @@ class SNU(nengo.neurons.NeuronType):
         self.g = dict(g)
         self.h = dict(h)
         self.grid = dict(grid)
+        self.samples = samples
 
     # Nengo's optimizer joins the populations of equal neuron types: parameters are per neuron here, and the
     # lateral reset knows its own population, so no two types are equal.
@@ -96,7 +100,7 @@ class SNU(nengo.neurons.NeuronType):
 
     def make_state(self, n_neurons: int, rng: Any = np.random, dtype: Any = None) -> dict[str, Any]:
         """The initial state; refuses 32 bits, in which other spikes would follow."""
-        if n_neurons != self.decay.size:
+        if n_neurons != self.decay.size * self.samples:
             raise BuildError(f"SNU: parameters for {self.decay.size} neurons, an ensemble of {n_neurons}")
         state: dict[str, Any] = super().make_state(n_neurons, rng=rng, dtype=dtype)
         if any(values.dtype != np.float64 for values in state.values()):
@@ -105,7 +109,8 @@ class SNU(nengo.neurons.NeuronType):
 
     def step(self, dt: float, J: Array, output: Array, s: Array, y: Array) -> None:
         """One step of all neurons; ``dt`` does not enter."""
-        decay, threshold, g, h = self.decay, self.threshold, self.g, self.h
+        decay, threshold, g, h = self.decay[:, None], self.threshold[:, None], self.g, self.h
+        J, output, s, y = (values.reshape(-1, self.samples) for values in (J, output, s, y))
         carried, grid = CARRIED[self.reset](decay, threshold, s, y), self.grid
         if grid:
             steps = np.ldexp(carried, grid["fraction_bits"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import nengo
 import numpy as np
-from nengo.exceptions import ValidationError
+from nengo.exceptions import BuildError, ValidationError
 from nengo.params import DictParam, EnumParam, IntParam, NumberParam
 
 from snubridge_nengo.engine.neurons import Array, Settings
@@ -20,19 +20,25 @@ OVER_TIME: dict[str, Callable[[Array, Array, int], Array]] = {  # the reduction 
 
 
 class Frames(nengo.Process):
-    """``values`` (T, size), one row a step, whatever dt is; zeros before they are set and after their end."""
+    """``values`` (T, size), one row a step, whatever dt is; zeros before they are set and after their end.
+
+    ``only_dt``, in seconds: a Simulator with any other step is refused, since the network computes something else there.
+    """
 
     numbers = EnumParam("numbers", values=("float32", "float64", "fixed_point"))
     limits = DictParam("limits")
+    only_dt = NumberParam("only_dt", low=0, low_open=True, optional=True)
 
     def __init__(
         self,
         default_size_out: int,
         numbers: str = "float64",
         limits: Settings = types.MappingProxyType({}),
+        only_dt: float | None = None,
         default_dt: float = 0.001,
     ) -> None:
         super().__init__(default_size_in=0, default_size_out=default_size_out, default_dt=default_dt)
+        self.only_dt = only_dt
         self.numbers = numbers
         self.limits = dict(limits)
         self._values: Array = np.zeros((0, default_size_out))
@@ -49,7 +55,7 @@ class Frames(nengo.Process):
     def values(self, values: Any) -> None:
         with np.errstate(over="ignore"):
             fixed = self.numbers == "fixed_point"
-            rounded = np.asarray(values).astype("float64" if fixed else self.numbers).astype(np.float64)
+            rounded = np.asarray(values).astype("float64" if fixed else self.numbers).astype(np.float64, copy=False)
         sound = rounded.ndim == 2 and rounded.shape[1] == self.default_size_out and np.isfinite(rounded).all()
         needed = f"(steps, {self.default_size_out}), finite in {self.numbers}"
         if fixed:
@@ -61,6 +67,9 @@ class Frames(nengo.Process):
         self._values = rounded
 
     def make_step(self, shape_in: Any, shape_out: Any, dt: float, rng: Any, state: Any) -> Callable[[float], Array]:
+        if self.only_dt is not None and dt != self.only_dt:
+            raise BuildError(f"the network is for steps of {self.only_dt} s, not {dt}: Simulator(net, dt={self.only_dt})")
+
         def step(t: float) -> Array:
             row = round(t / dt) - 1
             return self._values[row] if row < len(self._values) else np.zeros(shape_out)

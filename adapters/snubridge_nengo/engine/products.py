@@ -1,0 +1,66 @@
+"""One matrix for the values of several samples, in one product."""
+
+from typing import Any
+
+import nengo
+import numpy as np
+from nengo.builder import Builder, Operator, Signal
+
+from snubridge_nengo.engine.neurons import Array
+
+
+class SideBySide(nengo.transforms.Transform):
+    """``matrix @ x`` of each of ``samples``, x being (size_in, samples) in one row; the matrix is there once.
+
+    ``matrix`` is dense, or a ``nengo.transforms.SparseMatrix``.
+    """
+
+    def __init__(self, matrix: Any, samples: int) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.samples = samples
+
+    def sample(self, rng: Any = np.random) -> Any:
+        """The matrix; nothing is drawn."""
+        return self.matrix
+
+    @property
+    def size_in(self) -> int:
+        return int(self.matrix.shape[1] * self.samples)
+
+    @property
+    def size_out(self) -> int:
+        return int(self.matrix.shape[0] * self.samples)
+
+
+class Product(Operator):
+    """Sets ``Y`` to ``A @ X``, with the samples of X and Y as columns."""
+
+    def __init__(self, A: Any, X: Any, Y: Any, samples: int) -> None:
+        super().__init__(tag="side by side")
+        self.sets, self.incs, self.reads, self.updates = [Y], [], [A, X], []
+        self.samples = samples
+
+    def make_step(self, signals: Any, dt: float, rng: Any) -> Any:
+        A, X, Y = (signals[signal] for signal in (*self.reads, *self.sets))
+        columns, product = X.reshape(-1, self.samples), Y.reshape(-1, self.samples)
+
+        def step() -> None:
+            product[...] = A.dot(columns)
+
+        def step_in_place() -> None:
+            np.dot(A, columns, out=product)
+
+        return step_in_place if isinstance(A, np.ndarray) else step
+
+
+@Builder.register(SideBySide)
+def build_side_by_side(
+    model: Any, transform: SideBySide, sig_in: Any, decoders: Any = None, encoders: Any = None, rng: Any = np.random
+) -> tuple[Any, Any]:
+    """The signals of the product and of the matrix; connections between neurons have no decoders."""
+    matrix: Array = transform.sample(rng)
+    weights = Signal(matrix, readonly=True, name="side by side weights")
+    weighted = Signal(shape=transform.size_out, name="side by side weighted")
+    model.add_op(Product(weights, sig_in, weighted, transform.samples))
+    return weighted, weights
