@@ -58,9 +58,9 @@ class NengoAdapter:
 
         ``profile``: "custom" has a neuron type of ours, which takes every graph. "stock" has ``nengo.LIF``, so that
         other backends of Nengo take it, where threshold > 0, g is Identity or ReLU, h is Step and the reset is
-        TO_ZERO; anything else is refused. Its thresholds are off by 2^-40 of their value, its decays by what exp(-dt/tau)
-        rounds: ``rounding`` says so, and spikes are equal as far as a certificate under this model goes, ties among what
-        is open. "auto" is stock where it fits, else custom. ``facts`` say which was taken, and why.
+        TO_ZERO; anything else is refused. Its thresholds are off by 2^-40 of their value, its decays by what
+        exp(-dt/tau) rounds: ``rounding`` says so, and spikes are equal as far as a certificate under this model goes,
+        to which ties are open. "auto" is stock where it fits, else custom. ``facts`` say which was taken, and why.
 
         ``batch``: "one_by_one" runs a network of one sample, reset for each; "side_by_side" has neurons for all
         samples, and multiplies a matrix with the values of all in one product, whose sums may round in another order;

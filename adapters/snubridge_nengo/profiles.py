@@ -119,7 +119,7 @@ def _not_lif(unit: Unit) -> list[str]:
         )
     if ((decay > 0) & (decay < LEAST_DECAY)).any():
         reasons.append(f"a decay of {decay[decay > 0].min():.3g}; nengo.LIF takes 0, and 2^-44 to 1")
-    if ((started > threshold) & (decay > 0)).any():
+    if ((started > threshold) & (threshold > 0) & (decay > 0)).any():
         reasons.append("an initial state above its threshold, of which nengo.LIF has no time of firing")
     return reasons
 

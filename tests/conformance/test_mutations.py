@@ -108,13 +108,15 @@ NENGO: dict[str, Substitutions] = {
     "soft reset": {"decay * (s * (1 - y)),": "decay * s - threshold * y,"},
     ">= for >": {"else s > threshold": "else s >= threshold"},
     "latency per layer": {
-        "    synapse = None if delay == 0": "    delay += isinstance(source, nengo.ensemble.Neurons)\n"
-        "    synapse = None if delay == 0"
+        "        origin, synapse = ": "        delay += isinstance(self.ports[source].source, nengo.ensemble.Neurons)\n"
+        "        origin, synapse = "
     },
     "decay on the input": {"carried + J)": "carried + decay * J)"},
-    "initial state 1": {'"s": arrays[f"initial_state/{name}"]': '"s": 0 * arrays[f"initial_state/{name}"] + 1'},
+    "initial state 1": {
+        '{"s": np.repeat(arrays[f"initial_state/{name}"],': '{"s": np.repeat(0 * arrays[f"initial_state/{name}"] + 1,'
+    },
     "inputs one step early": {"row = round(t / dt) - 1": "row = round(t / dt)"},
-    "a bias does not wait": {'None, bias["delay"], dt)': "None, 0, dt)"},
+    "a bias does not wait": {"0, bias), delay)": "0, bias), 0)"},
     "floor for zero": {'"zero": np.trunc': '"zero": np.floor'},
     "the drive is rounded too": {
         "steps = np.ldexp(carried, ": "steps = np.ldexp(carried + J, ",

@@ -51,7 +51,9 @@ def run(
                 sim.reset()
                 sim.run_steps(steps)
                 recorded.append(_recorded(circuit, sim.data))
-    return recorded[0] if len(recorded) == 1 else {key: _joined([part[key] for part in recorded]) for key in recorded[0]}
+    return (
+        recorded[0] if len(recorded) == 1 else {key: _joined([part[key] for part in recorded]) for key in recorded[0]}
+    )
 
 
 def _joined(parts: Sequence[Array]) -> Array:

@@ -6,8 +6,8 @@ from typing import Any
 import nengo
 import numpy as np
 
-from snubridge_nengo.engine.neurons import Array, Settings
-from snubridge_nengo.engine.population import Part, Port, snu_parts
+from snubridge_nengo.engine.neurons import Array
+from snubridge_nengo.engine.population import Part, Places, Port, snu_parts
 from snubridge_nengo.engine.processes import Delay, Divided, Frames, Running
 from snubridge_nengo.engine.products import SideBySide
 from snubridge_nengo.engine.stock import lif_parts
@@ -27,10 +27,10 @@ def build(
     ``net.units``                   the Ensembles by name
     ``net.spikes``, ``net.states``, ``net.outputs``   the Probes by name
 
-    The input is silent until ``net.input.output.values`` is set to an array (T, size). With ``profile="stock"`` units
-    are ``nengo.LIF``, a tuple of Ensembles for one of several decays, ``net.states`` are Probes of v, which is the state
-    by the threshold and 0 after a spike, tuples likewise; and another dt is refused. Networks of ``profile="custom"`` run
-    at any dt.
+    The input is silent until ``net.input.output.values`` is set to an array (T, size). With ``profile="stock"``
+    units are ``nengo.LIF``, a tuple of Ensembles for one of several decays, ``net.states`` are Probes of v, which is
+    the state by the threshold and 0 after a spike, tuples likewise; and another dt is refused. Networks of
+    ``profile="custom"`` run at any dt.
     """
     return Circuit(plan, arrays, record, dt, profile, samples=1).network
 
@@ -143,8 +143,8 @@ class Circuit:
             source = self.delayed[key]
         return source, nengo.Lowpass(0)
 
-    def _transform(self, weight: str | None, rows: Array | None, exponent: int, size_in: int) -> Any:
-        """None or a factor for values that pass one to one, a matrix, or a sparse one for what is used at many places."""
+    def _transform(self, weight: str | None, rows: Places | None, exponent: int, size_in: int) -> Any:
+        """None or a factor for values that pass one to one, a matrix, or a sparse one for what is unrolled."""
         arrays, samples = self.arrays, self.samples
         if weight is None:
             return _scaled(exponent)
@@ -171,7 +171,7 @@ class Circuit:
         sizes = {stop["name"]: stop["size"] for stop in self.plan["stops"]}
         return int(next(sizes[path["target"]] for path in self.plan["paths"] if path["weight"] == weight))
 
-    def _places(self, rows: Array | None) -> Array:
+    def _places(self, rows: Places | None) -> Places:
         """Where the values of some neurons are, of all samples."""
         assert rows is not None
         return (np.asarray(rows)[:, None] * self.samples + np.arange(self.samples)).ravel()

@@ -6,8 +6,11 @@ from typing import Any
 
 import nengo
 import numpy as np
+from numpy.typing import NDArray
 
 from snubridge_nengo.engine.neurons import SNU, Array
+
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Part:
     """An Ensemble with the neurons ``rows`` of a unit, None being all; what arrives is divided by 2^exponent."""
 
     ensemble: Any
-    rows: Array | None = None
+    rows: Places | None = None
     exponent: int = 0
 
 
@@ -24,7 +27,7 @@ class Port:
     """Where connections leave from, and where they go to: an object, its rows, and the exponent, for each part."""
 
     source: Any
-    targets: tuple[tuple[Any, Array | None, int], ...]
+    targets: tuple[tuple[Any, Places | None, int], ...]
 
 
 def ensemble(size: int, neurons: Any, gain: Any, label: str) -> nengo.Ensemble:

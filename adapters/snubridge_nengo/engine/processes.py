@@ -22,7 +22,7 @@ OVER_TIME: dict[str, Callable[[Array, Array, int], Array]] = {  # the reduction 
 class Frames(nengo.Process):
     """``values`` (T, size), one row a step, whatever dt is; zeros before they are set and after their end.
 
-    ``only_dt``, in seconds: a Simulator with any other step is refused, since the network computes something else there.
+    ``only_dt``, in seconds: a Simulator with any other step is refused: the network computes something else there.
     """
 
     numbers = EnumParam("numbers", values=("float32", "float64", "fixed_point"))
@@ -66,10 +66,15 @@ class Frames(nengo.Process):
             raise ValidationError(f"needed {needed}; got {rounded.shape}", attr="values", obj=self)
         self._values = rounded
 
-    def make_step(self, shape_in: Any, shape_out: Any, dt: float, rng: Any, state: Any) -> Callable[[float], Array]:
+    def make_state(self, shape_in: Any, shape_out: Any, dt: float, dtype: Any = None) -> dict[str, Any]:
+        """None; refuses a step in which other spikes would follow."""
         if self.only_dt is not None and dt != self.only_dt:
-            raise BuildError(f"the network is for steps of {self.only_dt} s, not {dt}: Simulator(net, dt={self.only_dt})")
+            raise BuildError(
+                f"the network is for steps of {self.only_dt} s, not {dt}: Simulator(net, dt={self.only_dt})"
+            )
+        return {}
 
+    def make_step(self, shape_in: Any, shape_out: Any, dt: float, rng: Any, state: Any) -> Callable[[float], Array]:
         def step(t: float) -> Array:
             row = round(t / dt) - 1
             return self._values[row] if row < len(self._values) else np.zeros(shape_out)

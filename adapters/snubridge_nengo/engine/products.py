@@ -38,7 +38,9 @@ class Product(Operator):
 
     def __init__(self, A: Any, X: Any, Y: Any, samples: int) -> None:
         super().__init__(tag="side by side")
-        self.sets, self.incs, self.reads, self.updates = [Y], [], [A, X], []
+        self.sets, self.reads = [Y], [A, X]
+        self.incs: list[Any] = []
+        self.updates: list[Any] = []
         self.samples = samples
 
     def make_step(self, signals: Any, dt: float, rng: Any) -> Any:
@@ -54,7 +56,6 @@ class Product(Operator):
         return step_in_place if isinstance(A, np.ndarray) else step
 
 
-@Builder.register(SideBySide)
 def build_side_by_side(
     model: Any, transform: SideBySide, sig_in: Any, decoders: Any = None, encoders: Any = None, rng: Any = np.random
 ) -> tuple[Any, Any]:
@@ -64,3 +65,6 @@ def build_side_by_side(
     weighted = Signal(shape=transform.size_out, name="side by side weighted")
     model.add_op(Product(weights, sig_in, weighted, transform.samples))
     return weighted, weights
+
+
+Builder.register(SideBySide)(build_side_by_side)

@@ -1,9 +1,9 @@
 """Units as ``nengo.LIF``, which is Nengo's own leaky integrate-and-fire neuron.
 
 A LIF neuron steps v += (J - v)*(1 - exp(-dt/tau)), fires if v > 1, and starts again at 0. With tau = -dt/ln(decay),
-tau_ref = 0 and a gain of 1/(threshold*(1 - exp(-dt/tau))) its v is s/threshold. What rounds is not where the SNU rounds,
-so a state of exactly the threshold might fire or not: the gain puts the threshold higher by ``GUARD`` of it (lower by as
-much where a tie fires), and nothing within it is decided reliably.
+tau_ref = 0 and a gain of 1/(threshold*(1 - exp(-dt/tau))) its v is s/threshold. It rounds in other places than the SNU,
+so a state of exactly the threshold might fire or not: the gain puts the threshold higher by ``GUARD`` of it (lower by
+as much where a tie fires), and what lies within the guard is not decided reliably.
 """
 
 from collections.abc import Mapping

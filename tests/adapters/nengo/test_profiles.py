@@ -96,24 +96,24 @@ def test_certificates_are_honest(family: str) -> None:
         for name, unit in graph.of_kind(sb.Unit).items():
             for step, sample, *neuron in np.argwhere(states[name] == unit.threshold.astype(np.float64)).tolist():
                 assert (step, sample, name, tuple(neuron)) in found
-        assert all(row.verdict == "equal" and row.rung in ("certified", "measured", None) for row in rows(graph, inputs))
+        assert all(row.verdict == "equal" and row.rung != "exact" for row in rows(graph, inputs))
         if family == "generic":
             assert certificate.conditional > 0.999
 
 
 def test_a_random_graph_is_refused_or_explained() -> None:
     """Of the whole space: whatever LIF cannot be is refused with reasons, nothing else differs without being open."""
-    refused = 0
+    refused: list[str] = []
     for seed in range(60):
         case = random_case(seed, ("dyadic", "generic")[seed % 2])
         try:
             found = rows(case.graph, case.inputs)
         except sb.Unsupported as error:
-            assert all("custom" in reason for reason in error.reasons)
-            refused += 1
+            refused.append(error.reasons[0])
             continue
         assert not sum(row.bugs or 0 for row in found)
-    assert 10 < refused < 60
+    assert 10 < len(refused) < 60
+    assert all(reason.endswith("profile 'custom' takes it") for reason in refused)
 
 
 def test_what_the_model_says() -> None:
@@ -167,7 +167,7 @@ def test_all_reasons_are_given() -> None:
 def test_numbers_and_weights_that_are_refused() -> None:
     edges = [sb.Edge("in", "w"), sb.Edge("w", "out")]
     nodes = {"in": sb.Input((1,), 0, 1, 0), "w": sb.Linear([[0.5]]), "out": sb.Output()}
-    with pytest.raises(sb.Unsupported, match="FixedPoint: nengo.LIF rounds no state"):
+    with pytest.raises(sb.Unsupported, match=r"FixedPoint: nengo.LIF rounds no state"):
         sb.export(sb.Graph(nodes, edges, numbers=sb.FixedPoint(1)), "nengo", profile="stock")
     nodes["w"] = sb.Linear([[1e-280]])
     with pytest.raises(sb.Unsupported, match=r"node w: holds 1e-280"):
@@ -257,6 +257,6 @@ def test_files_and_networks_are_read_back(tmp_path: Path, profile: str) -> None:
 
 def test_a_stock_network_that_was_altered_is_not_read() -> None:
     net = sb.export(stack(UNIT), "nengo", profile="stock").native
-    net.ensembles[0].neuron_type = nengo.LIF(tau_rc=0.02)
-    with pytest.raises(sb.BadFile, match="tau_rc"):
+    net.ensembles[0].neuron_type = nengo.LIF()
+    with pytest.raises(sb.BadFile, match=r"neuron_type.amplitude is 1; exported was 0.001"):
         sb.import_graph(net, "nengo")
