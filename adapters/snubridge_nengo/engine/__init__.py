@@ -46,8 +46,7 @@ def run(
         with nengo.Simulator(circuit.network, model=model, progress_bar=False, optimize=False) as sim:
             for start in range(0, samples, at_once):
                 for name, node in circuit.inputs.items():
-                    part = inputs[name][:, start : start + at_once]
-                    node.output.values = part.swapaxes(1, 2).reshape(steps, -1)
+                    node.output.values = inputs[name][:, start : start + at_once].reshape(steps, -1)
                 sim.reset()
                 sim.run_steps(steps)
                 recorded.append(_recorded(circuit, sim.data))
@@ -66,7 +65,7 @@ def _recorded(circuit: Circuit, data: Any) -> dict[str, Array]:
 
     def values(probe: Any) -> Array:
         recorded = np.asarray(data[probe])
-        return recorded.reshape(len(recorded), -1, circuit.samples)
+        return recorded.reshape(len(recorded), circuit.samples, -1)
 
     found = {f"spikes/{name}": values(probe) for name, probe in net.spikes.items()}
     found |= {f"outputs/{name}": values(probe) for name, probe in net.outputs.items()}
@@ -76,12 +75,12 @@ def _recorded(circuit: Circuit, data: Any) -> dict[str, Array]:
             found[f"states/{name}"] = values(probe)
             continue
         unit, voltages = units[name], probe if isinstance(probe, tuple) else (probe,)
-        state = np.empty((len(data[voltages[0]]), unit["size"], circuit.samples))
+        state = np.empty((len(data[voltages[0]]), circuit.samples, unit["size"]))
         for part, voltage, current in zip(circuit.parts[name], voltages, circuit.currents[name], strict=True):
             rows = slice(None) if part.rows is None else part.rows
-            state[:, rows] = lif_states(part, unit, arrays, values(voltage), values(current))
+            state[:, :, rows] = lif_states(part, unit, arrays, values(voltage), values(current))
         found[f"states/{name}"] = state
-    return {key: array.swapaxes(1, 2) for key, array in found.items()}
+    return found
 
 
 @contextlib.contextmanager

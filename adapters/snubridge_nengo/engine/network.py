@@ -88,7 +88,7 @@ class Circuit:
         size = unit["size"] * self.samples
         gathered = _node(None, size, size, unit["name"])
         for part in parts:
-            _link(part.ensemble.neurons, gathered[self._places(part.rows)], None, None)
+            _link(part.ensemble.neurons, gathered[self._places(part.rows, unit["size"])], None, None)
         return Port(gathered, targets)
 
     def _stop(self, stop: Mapping[str, Any]) -> Port:
@@ -115,15 +115,15 @@ class Circuit:
         origin, synapse = self._late(source, self.ports[source].source, delay)
         for place, rows, exponent in self.ports[target].targets:
             transform = self._transform(weight, rows, exponent, origin.size_out // self.samples)
-            start = origin if weight is not None or rows is None else origin[self._places(rows)]
+            start = origin if weight is not None or rows is None else origin[self._places(rows, origin.size_out // self.samples)]
             _link(start, place, transform, synapse)
 
     def _bias(self, bias: str, target: str, delay: int) -> None:
         """A Node that puts out the bias."""
-        values = np.repeat(self.arrays[bias], self.samples)
+        values = np.tile(self.arrays[bias], self.samples)
         constant, synapse = self._late(bias, _node(values, len(values), 0, bias), delay)
         for place, rows, exponent in self.ports[target].targets:
-            start = constant if rows is None else constant[self._places(rows)]
+            start = constant if rows is None else constant[self._places(rows, constant.size_out // self.samples)]
             _link(start, place, _scaled(exponent), synapse)
 
     def _late(self, name: str, source: Any, delay: int) -> tuple[Any, Any]:
@@ -171,10 +171,10 @@ class Circuit:
         sizes = {stop["name"]: stop["size"] for stop in self.plan["stops"]}
         return int(next(sizes[path["target"]] for path in self.plan["paths"] if path["weight"] == weight))
 
-    def _places(self, rows: Places | None) -> Places:
-        """Where the values of some neurons are, of all samples."""
+    def _places(self, rows: Places | None, size: int) -> Places:
+        """Where the values of some of ``size`` neurons are, of all samples."""
         assert rows is not None
-        return (np.asarray(rows)[:, None] * self.samples + np.arange(self.samples)).ravel()
+        return (np.arange(self.samples)[:, None] * size + rows).ravel()
 
 
 def _scaled(exponent: int) -> Any:

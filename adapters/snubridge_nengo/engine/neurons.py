@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Settings = Mapping[str, Any]
 
-CARRIED: dict[str, Callable[[Array, Array, Array, Array], Array]] = {  # each (neurons, samples)
+CARRIED: dict[str, Callable[[Array, Array, Array, Array], Array]] = {  # s and y are (samples, neurons)
     "to_zero": lambda decay, threshold, s, y: decay * (s * (1 - y)),
-    "lateral": lambda decay, threshold, s, y: decay * (s * (1 - y.max(axis=0))),
+    "lateral": lambda decay, threshold, s, y: decay * (s * (1 - y.max(axis=1, keepdims=True))),
     "subtract": lambda decay, threshold, s, y: decay * s - threshold * y,
     "subtract_decayed": lambda decay, threshold, s, y: decay * (s - threshold * y),
     "none": lambda decay, threshold, s, y: decay * s,
@@ -37,8 +37,8 @@ ROUNDED: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "zero": np.tr
 class SNU(nengo.neurons.NeuronType):
     """Spiking Neural Units: s_t = g(c_{t-1} + J_t), y_t = h(s_t - threshold), time counted in steps.
 
-    ``decay``, ``threshold``: (neurons,), without unit. ``samples`` side by side make an ensemble of neurons * samples,
-    all of the first neuron, then all of the second. ``reset`` names the carried state c, see
+    ``decay``, ``threshold``: (neurons,), without unit. ``samples`` side by side make an ensemble of samples * neurons,
+    all of the first sample, then all of the second. ``reset`` names the carried state c, see
     ``CARRIED``; ``g`` and ``h`` are {"kind": ..., settings}. State variables, both probeable: ``s``,
     before the reset, and ``y``. The output is y itself: a spike is 1, not 1/dt.
     ``grid``, in fixed point {"fraction_bits", "rounding", "low", "high"}, else {}: c is rounded to whole steps of
@@ -109,8 +109,8 @@ class SNU(nengo.neurons.NeuronType):
 
     def step(self, dt: float, J: Array, output: Array, s: Array, y: Array) -> None:
         """One step of all neurons; ``dt`` does not enter."""
-        decay, threshold, g, h = self.decay[:, None], self.threshold[:, None], self.g, self.h
-        J, output, s, y = (values.reshape(-1, self.samples) for values in (J, output, s, y))
+        decay, threshold, g, h = self.decay, self.threshold, self.g, self.h
+        J, output, s, y = (values.reshape(self.samples, -1) for values in (J, output, s, y))
         carried, grid = CARRIED[self.reset](decay, threshold, s, y), self.grid
         if grid:
             steps = np.ldexp(carried, grid["fraction_bits"])

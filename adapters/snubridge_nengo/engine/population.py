@@ -54,7 +54,7 @@ def snu_parts(unit: Mapping[str, Any], arrays: Mapping[str, Array], samples: int
         reset=unit["reset"],
         g=unit["g"],
         h=unit["h"],
-        initial_state={"s": np.repeat(arrays[f"initial_state/{name}"], samples)},
+        initial_state={"s": np.tile(arrays[f"initial_state/{name}"], samples)},
         grid=unit.get("grid", {}),
         samples=samples,
     )

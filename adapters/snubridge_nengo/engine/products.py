@@ -10,7 +10,7 @@ from snubridge_nengo.engine.neurons import Array
 
 
 class SideBySide(nengo.transforms.Transform):
-    """``matrix @ x`` of each of ``samples``, x being (size_in, samples) in one row; the matrix is there once.
+    """``matrix @ x`` of each of ``samples``, x being (samples, size_in) in one row; the matrix is there once.
 
     ``matrix`` is dense, or a ``nengo.transforms.SparseMatrix``.
     """
@@ -34,7 +34,7 @@ class SideBySide(nengo.transforms.Transform):
 
 
 class Product(Operator):
-    """Sets ``Y`` to ``A @ X``, with the samples of X and Y as columns."""
+    """Sets ``Y`` to ``X @ A.T``, with the samples of X and Y as rows."""
 
     def __init__(self, A: Any, X: Any, Y: Any, samples: int) -> None:
         super().__init__(tag="side by side")
@@ -45,13 +45,13 @@ class Product(Operator):
 
     def make_step(self, signals: Any, dt: float, rng: Any) -> Any:
         A, X, Y = (signals[signal] for signal in (*self.reads, *self.sets))
-        columns, product = X.reshape(-1, self.samples), Y.reshape(-1, self.samples)
+        rows, product = X.reshape(self.samples, -1), Y.reshape(self.samples, -1)
 
         def step() -> None:
-            product[...] = A.dot(columns)
+            product[...] = A.dot(rows.T).T
 
         def step_in_place() -> None:
-            np.dot(A, columns, out=product)
+            np.dot(rows, A.T, out=product)
 
         return step_in_place if isinstance(A, np.ndarray) else step
 

@@ -59,16 +59,16 @@ def lif_parts(unit: Mapping[str, Any], arrays: Mapping[str, Array], samples: int
 
 
 def lif_states(part: Part, unit: Mapping[str, Any], arrays: Mapping[str, Array], voltage: Array, J: Array) -> Array:
-    """s (T, neurons, samples) of the recorded v and J.
+    """s (T, samples, neurons) of the recorded v and J.
 
     Where v is 0, because the neuron fired or because a decay of 0 keeps nothing below it, it is put together as
     v_{t-1} + (J_t - v_{t-1})*share.
     """
     neurons, name = part.ensemble.neuron_type, unit["name"]
     rows = slice(None) if part.rows is None else part.rows
-    threshold = arrays[f"threshold/{name}"][rows, None] * (1 - GUARD if unit["h"]["at_threshold"] else 1 + GUARD)
-    started = arrays[f"initial_state/{name}"][rows, None] / threshold
-    started = np.where(arrays[f"decay/{name}"][rows, None] > 0, started, 0.0)
+    threshold = arrays[f"threshold/{name}"][rows] * (1 - GUARD if unit["h"]["at_threshold"] else 1 + GUARD)
+    started = arrays[f"initial_state/{name}"][rows] / threshold
+    started = np.where(arrays[f"decay/{name}"][rows] > 0, started, 0.0)
     before = np.concatenate([np.broadcast_to(started, voltage[:1].shape), voltage[:-1]])
     reached = before - (J - before) * np.expm1(-neurons.amplitude / neurons.tau_rc)
     reached = np.maximum(reached, 0.0) if unit["g"]["kind"] == "relu" else reached
@@ -79,4 +79,4 @@ def _each(values: Array, samples: int) -> Any:
     """A value for each neuron, the same of all samples; ``Samples`` does not take a single one."""
     if (values == values[0]).all():
         return nengo.dists.Choice([float(values[0])])
-    return nengo.dists.Samples(np.repeat(values, samples))
+    return nengo.dists.Samples(np.tile(values, samples))
