@@ -115,7 +115,11 @@ class Circuit:
         origin, synapse = self._late(source, self.ports[source].source, delay)
         for place, rows, exponent in self.ports[target].targets:
             transform = self._transform(weight, rows, exponent, origin.size_out // self.samples)
-            start = origin if weight is not None or rows is None else origin[self._places(rows, origin.size_out // self.samples)]
+            start = (
+                origin
+                if weight is not None or rows is None
+                else origin[self._places(rows, origin.size_out // self.samples)]
+            )
             _link(start, place, transform, synapse)
 
     def _bias(self, bias: str, target: str, delay: int) -> None:
