@@ -57,8 +57,7 @@ def _layer(size: int, steps: int, repeats: int) -> Table:
     spikes = {name: candidate.spikes(len(stimulus)) for name, candidate in candidates.items()}
     title = f"{size} x {size}, a step"
     rows = _rows(times, spikes, title)
-    bound = 1.2 if size <= 1000 else 2.0
-    goals = [ratio(f"{title}: {name} / {DENSE}", bound, False, times[name], times[DENSE]) for name in PROFILES]
+    goals = [ratio(f"{title}: {name} / {DENSE}", 1.2, False, times[name], times[DENSE]) for name in PROFILES]
     return Table(title, rows, goals)
 
 

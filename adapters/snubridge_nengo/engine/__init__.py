@@ -47,7 +47,8 @@ def run(
             for start in range(0, samples, at_once):
                 for name, node in circuit.inputs.items():
                     node.output.values = inputs[name][:, start : start + at_once].reshape(steps, -1)
-                sim.reset()
+                if start:
+                    sim.reset()
                 sim.run_steps(steps)
                 recorded.append(_recorded(circuit, sim.data))
     return (

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Settings = Mapping[str, Any]
 
-CARRIED: dict[str, Callable[[Array, Array, Array, Array], Array]] = {  # s and y are (samples, neurons)
+CARRIED: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
     "to_zero": lambda decay, threshold, s, y: decay * (s * (1 - y)),
-    "lateral": lambda decay, threshold, s, y: decay * (s * (1 - y.max(axis=1, keepdims=True))),
+    "lateral": lambda decay, threshold, s, most: decay * (s * (1 - most)),  # the largest y of the sample
     "subtract": lambda decay, threshold, s, y: decay * s - threshold * y,
     "subtract_decayed": lambda decay, threshold, s, y: decay * (s - threshold * y),
     "none": lambda decay, threshold, s, y: decay * s,
@@ -37,8 +37,8 @@ ROUNDED: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "zero": np.tr
 class SNU(nengo.neurons.NeuronType):
     """Spiking Neural Units: s_t = g(c_{t-1} + J_t), y_t = h(s_t - threshold), time counted in steps.
 
-    ``decay``, ``threshold``: (neurons,), without unit. ``samples`` side by side make an ensemble of samples * neurons,
-    all of the first sample, then all of the second. ``reset`` names the carried state c, see
+    ``decay``, ``threshold``: (n_neurons,), without unit. These may be those of several ``samples``, all of the first,
+    then all of the second: the lateral reset is of each by itself. ``reset`` names the carried state c, see
     ``CARRIED``; ``g`` and ``h`` are {"kind": ..., settings}. State variables, both probeable: ``s``,
     before the reset, and ``y``. The output is y itself: a spike is 1, not 1/dt.
     ``grid``, in fixed point {"fraction_bits", "rounding", "low", "high"}, else {}: c is rounded to whole steps of
@@ -100,7 +100,7 @@ class SNU(nengo.neurons.NeuronType):
 
     def make_state(self, n_neurons: int, rng: Any = np.random, dtype: Any = None) -> dict[str, Any]:
         """The initial state; refuses 32 bits, in which other spikes would follow."""
-        if n_neurons != self.decay.size * self.samples:
+        if n_neurons != self.decay.size:
             raise BuildError(f"SNU: parameters for {self.decay.size} neurons, an ensemble of {n_neurons}")
         state: dict[str, Any] = super().make_state(n_neurons, rng=rng, dtype=dtype)
         if any(values.dtype != np.float64 for values in state.values()):
@@ -110,8 +110,8 @@ class SNU(nengo.neurons.NeuronType):
     def step(self, dt: float, J: Array, output: Array, s: Array, y: Array) -> None:
         """One step of all neurons; ``dt`` does not enter."""
         decay, threshold, g, h = self.decay, self.threshold, self.g, self.h
-        J, output, s, y = (values.reshape(self.samples, -1) for values in (J, output, s, y))
-        carried, grid = CARRIED[self.reset](decay, threshold, s, y), self.grid
+        most = self._most(y) if self.reset == "lateral" else y
+        carried, grid = CARRIED[self.reset](decay, threshold, s, most), self.grid
         if grid:
             steps = np.ldexp(carried, grid["fraction_bits"])
             carried = np.ldexp(ROUNDED[grid["rounding"]](steps), -grid["fraction_bits"])
@@ -120,3 +120,7 @@ class SNU(nengo.neurons.NeuronType):
             s[...] = np.clip(s, grid["low"], grid["high"])
         y[...] = H[h["kind"]](h, s, threshold)
         output[...] = y
+
+    def _most(self, y: Array) -> Array:
+        """For each neuron the largest y of its sample."""
+        return np.repeat(y.reshape(self.samples, -1).max(axis=1), len(y) // self.samples)

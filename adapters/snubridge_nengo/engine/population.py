@@ -49,8 +49,8 @@ def snu_parts(unit: Mapping[str, Any], arrays: Mapping[str, Array], samples: int
     """One Ensemble of SNU neurons."""
     name = unit["name"]
     neurons = SNU(
-        arrays[f"decay/{name}"],
-        arrays[f"threshold/{name}"],
+        np.tile(arrays[f"decay/{name}"], samples),
+        np.tile(arrays[f"threshold/{name}"], samples),
         reset=unit["reset"],
         g=unit["g"],
         h=unit["h"],

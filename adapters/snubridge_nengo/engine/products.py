@@ -50,8 +50,10 @@ class Product(Operator):
         def step() -> None:
             product[...] = A.dot(rows.T).T
 
+        columns = np.ascontiguousarray(A.T) if isinstance(A, np.ndarray) else A
+
         def step_in_place() -> None:
-            np.dot(rows, A.T, out=product)
+            np.dot(rows, columns, out=product)
 
         return step_in_place if isinstance(A, np.ndarray) else step
 
