@@ -113,7 +113,7 @@ NENGO: dict[str, Substitutions] = {
     },
     "decay on the input": {"carried + J)": "carried + decay * J)"},
     "initial state 1": {
-        '{"s": np.repeat(arrays[f"initial_state/{name}"],': '{"s": np.repeat(0 * arrays[f"initial_state/{name}"] + 1,'
+        '{"s": np.tile(arrays[f"initial_state/{name}"],': '{"s": np.tile(0 * arrays[f"initial_state/{name}"] + 1,'
     },
     "inputs one step early": {"row = round(t / dt) - 1": "row = round(t / dt)"},
     "a bias does not wait": {"0, bias), delay)": "0, bias), 0)"},
