@@ -18,6 +18,13 @@ from pathlib import Path
 
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 TARGETS = ("numpy", "cython")
+HOW = (
+    "CPU time of the process in one thread, float64. The candidates of a table take turns in one process: one call "
+    "to warm up, then {repeats} rounds of a run of one step and one of many more; their difference, by "
+    "step, is without what Brian2 prepares before each run, which has a column of its own. Building is in the last "
+    "tables. Ratios are medians of the ratios of single rounds. All record every spike (soft units: every output), "
+    "and all of them are compared. What is written by hand has Brian2's own compiler flags."
+)
 
 
 def arguments() -> argparse.Namespace:
@@ -51,7 +58,7 @@ def main() -> int:
 
     from brian2_cases.candidates import options
     from brian2_cases.cases import CASES, Options
-    from brian2_cases.report import as_dictionary, markdown
+    from networks.report import as_dictionary, markdown
     from training.machine import machine, versions
     from training.timing import CandidateFailed
 
@@ -75,7 +82,7 @@ def main() -> int:
     except (CandidateFailed, SnubridgeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    text = markdown(tables, about, found, skipped)
+    text = markdown(tables, about, found, skipped, HOW.format(**about))
     print(text)
     content = json.dumps(as_dictionary(tables, about, found, skipped), indent=1) + "\n"
     for path, wanted in ((args.out, content), (args.markdown, text)):

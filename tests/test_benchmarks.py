@@ -13,6 +13,7 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "benchmarks/engines.py"
 TRAINING = SCRIPT.with_name("training.py")
 BRIAN2 = SCRIPT.with_name("brian2_networks.py")
+NENGO = SCRIPT.with_name("nengo_networks.py")
 
 
 def test_the_engines_are_measured():
@@ -106,3 +107,26 @@ def test_a_target_that_is_none_is_refused():
     done = subprocess.run([sys.executable, str(BRIAN2), "--targets", "numpy,gpu"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "--targets: gpu; choose from numpy, cython" in done.stderr
+
+
+def test_nengo_is_measured(tmp_path):
+    """Small layers and batches: all candidates compute the same, and both files say so."""
+    pytest.importorskip("nengo")
+    out, table = tmp_path / "new/nengo.json", tmp_path / "new/nengo.md"
+    arguments = ["--quick", "--repeats", "2", "--out", str(out), "--markdown", str(table)]
+    done = subprocess.run([sys.executable, str(NENGO), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, text = json.loads(out.read_text()), table.read_text()
+    assert text in done.stdout
+    layer, *batches = found["tables"]
+    assert [row["name"] for row in layer["rows"]] == ["custom", "stock", "dense numpy"]
+    assert len(batches) == 4
+    for shown in batches:
+        assert [row["name"] for row in shown["rows"]] == ["one by one", "side by side", "dense numpy"]
+    for shown in found["tables"]:
+        assert all(row["spikes that differ"] == 0 and row["rate"] > 0.01 for row in shown["rows"])
+        assert f"#### {shown['title']}" in text
+    for goal in found["goals"]:
+        bound = goal["bound"]
+        assert goal["met"] == (goal["reached"] >= bound if goal["at_least"] else goal["reached"] <= bound)
+        assert f"| {goal['what']} | " in text

@@ -11,7 +11,6 @@ from snubridge.bridge import (
     LINEAR,
     MAX_SYNAPSES,
     Engine,
-    ErrorModel,
     Requirement,
     ScriptProgram,
     Support,
@@ -20,7 +19,7 @@ from snubridge.bridge import (
     too_large,
     upper_limit,
 )
-from snubridge.errors import BadInput, Unsupported
+from snubridge.errors import BadInput, Unsupported, shown
 from snubridge.ir import FixedPoint, Graph, Reset
 from snubridge.ir.functions import OUTPUT_FUNCTIONS, STATE_FUNCTIONS
 from snubridge.ir.numbers import NUMBERS
@@ -47,21 +46,42 @@ class NengoAdapter:
             numbers=(*NUMBERS.values(), FixedPoint),
         )
 
-    def lower(self, graph: Graph, *, dt: float = 1e-3, max_synapses: int = MAX_SYNAPSES) -> ScriptProgram:
+    def lower(
+        self,
+        graph: Graph,
+        *,
+        dt: float = 1e-3,
+        profile: str = "custom",
+        batch: str = "auto",
+        max_synapses: int = MAX_SYNAPSES,
+    ) -> ScriptProgram:
         """The network with time steps of ``dt`` seconds, which change no spike.
+
+        ``profile``: "custom" has a neuron type of ours, which takes every graph. "stock" has ``nengo.LIF``, so that
+        other backends of Nengo take it, where threshold > 0, g is Identity or ReLU, h is Step and the reset is
+        TO_ZERO; anything else is refused. Its thresholds are off by 2^-40 of their value, its decays by what
+        exp(-dt/tau) rounds: ``rounding`` says so, and spikes are equal as far as a certificate under this model goes,
+        to which ties are open. "auto" is stock where it fits, else custom. ``facts`` say which was taken, and why.
+
+        ``batch``: "one_by_one" runs a network of one sample, reset for each; "side_by_side" has neurons for all
+        samples, and multiplies a matrix with the values of all in one product, whose sums may round in another order;
+        "auto" is the second.
 
         ``native`` is the network of one sample, its input silent until ``net.input.output.values`` is
         set to an array (T, size); see ``snubridge_nengo.engine.build`` for its Ensembles and Probes. A convolution
         or a pool becomes a ``nengo.Sparse`` transform; one with more than ``max_synapses`` entries is refused.
         """
+        from snubridge_nengo.engine import BATCHES
+        from snubridge_nengo.profiles import PROFILES
+
         dt = time_step(self.name, dt)
+        for option, value, known in (("profile", profile, tuple(PROFILES)), ("batch", batch, BATCHES)):
+            if not isinstance(value, str) or value not in known:
+                raise BadInput(f"{self.name}: {option}={shown(value)}; give one of {', '.join(known)}")
         reasons = too_large(graph, upper_limit(self.name, "max_synapses", max_synapses))
         if reasons:
             raise Unsupported(self.name, reasons)
-        import snubridge_nengo.engine as engine
-
-        # numpy flushes no subnormal; measured on 2.3.5, its tanh is off by at most 1.6 u of its value
-        return ScriptProgram(graph, engine, ErrorModel("float64"), "nengo", {"dt": dt})
+        return PROFILES[profile](graph, {"dt": dt} | ({} if batch == "auto" else {"batch": batch}))
 
     def read(
         self,

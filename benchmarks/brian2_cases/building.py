@@ -14,7 +14,9 @@ import numpy as np
 
 sys.path[0] = str(Path(__file__).parent.parent)  # this folder is a package, found there
 
-from brian2_cases.candidates import Exported, Handwritten, drawn  # noqa: E402  # only now that the path is there
+from networks.layers import drawn  # noqa: E402  # likewise
+
+from brian2_cases.candidates import Exported, Handwritten  # noqa: E402  # only now that the path is there
 
 
 def resident() -> int:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from networks.layers import Dense, drawn
+from networks.tables import Table, ratio
 from training.clocks import CpuTime
 from training.sections import Goal
 from training.timing import CandidateFailed, Times, quartiles
 
-from brian2_cases.candidates import Dense, Exported, Handwritten, Summed, drawn
+from brian2_cases.candidates import Exported, Handwritten, Summed
 
 OURS, HAND, SUMMED, DENSE = "snubridge", "written by hand", "(summed)", "dense numpy"
 
@@ -29,16 +31,6 @@ class Options:
     targets: Sequence[str]
     repeats: int
     quick: bool
-
-
-@dataclass(frozen=True)
-class Table:
-    """Candidates side by side, one row each, by column."""
-
-    title: str
-    rows: Sequence[Mapping[str, Any]]
-    goals: Sequence[Goal] = ()
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,7 @@ def _spiking(size: int, rate: float, steps: int, repeats: int, target: str) -> T
     times = {name: found.steps for name, found in measured.items()}
     spikes = {name: candidate.spikes(len(stimulus)) for name, candidate in candidates.items()}
     title = f"{size} x {size}, {100 * rate:g} % of the inputs active, target {target}"
-    goal = _ratio(f"{title}: snubridge / written by hand", 1.1, False, times[OURS], times[HAND])
+    goal = ratio(f"{title}: snubridge / written by hand", 1.1, False, times[OURS], times[HAND])
     rows = _rows(measured)
     for row in rows:
         row["times dense numpy"] = quartiles(times[row["name"]].over(times[DENSE]))[1]
@@ -125,7 +117,7 @@ def soft(options: Options, target: str) -> list[Table]:
         row["largest difference"] = float(np.abs(graded[row["name"]] - graded[DENSE]).max())
     if np.ptp(graded[DENSE]) < 0.1 or any(row["largest difference"] > 1e-9 for row in rows):
         raise CandidateFailed(f"{title}: the candidates do not compute the same, or nothing: {rows}")
-    return [Table(title, rows, [_ratio(f"{title}: (summed) / snubridge", 5, True, times[SUMMED], times[OURS])])]
+    return [Table(title, rows, [ratio(f"{title}: (summed) / snubridge", 5, True, times[SUMMED], times[OURS])])]
 
 
 def memory(options: Options, target: str) -> list[Table]:
@@ -160,8 +152,3 @@ def _rows(measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
         before = quartiles(found.before.samples)[1]
         rows.append({"name": name, "ms a step": median, "quartiles": [first, third], "ms before each run": before})
     return rows
-
-
-def _ratio(what: str, bound: float, at_least: bool, one: Times, other: Times) -> Goal:
-    first, median, third = quartiles(one.over(other))
-    return Goal(what, bound, at_least, median, (first, third))

@@ -111,4 +111,4 @@ def test_an_input_may_be_set() -> None:
 
 def test_a_network_states_its_couplings() -> None:
     for backend in ("brian2", "nengo"):
-        assert sb.export(graph(), backend).facts == {"synapses": 4 + 2 + 2 + 2}
+        assert sb.export(graph(), backend).facts["synapses"] == 4 + 2 + 2 + 2

@@ -19,6 +19,7 @@ from snubridge_torch import TorchAdapter
 import snubridge as sb
 from snubridge.bridge.conformance import ZOO, AdapterConformance
 from snubridge.bridge.conformance.families import Family
+from snubridge.bridge.script import pair
 
 EXAMPLE = Path(__file__).parents[2] / "examples/plain_numpy/plain_numpy.py"
 FAMILIES: tuple[Family, ...] = ("dyadic", "generic")
@@ -107,13 +108,15 @@ NENGO: dict[str, Substitutions] = {
     "soft reset": {"decay * (s * (1 - y)),": "decay * s - threshold * y,"},
     ">= for >": {"else s > threshold": "else s >= threshold"},
     "latency per layer": {
-        "    synapse = None if delay == 0": "    delay += isinstance(source, nengo.ensemble.Neurons)\n"
-        "    synapse = None if delay == 0"
+        "        origin, synapse = ": "        delay += isinstance(self.ports[source].source, nengo.ensemble.Neurons)\n"
+        "        origin, synapse = "
     },
     "decay on the input": {"carried + J)": "carried + decay * J)"},
-    "initial state 1": {'"s": arrays[f"initial_state/{name}"]': '"s": 0 * arrays[f"initial_state/{name}"] + 1'},
+    "initial state 1": {
+        '{"s": np.tile(arrays[f"initial_state/{name}"],': '{"s": np.tile(0 * arrays[f"initial_state/{name}"] + 1,'
+    },
     "inputs one step early": {"row = round(t / dt) - 1": "row = round(t / dt)"},
-    "a bias does not wait": {'None, bias["delay"], dt)': "None, 0, dt)"},
+    "a bias does not wait": {"0, bias), delay)": "0, bias), 0)"},
     "floor for zero": {'"zero": np.trunc': '"zero": np.floor'},
     "the drive is rounded too": {
         "steps = np.ldexp(carried, ": "steps = np.ldexp(carried + J, ",
@@ -143,6 +146,13 @@ def mutated(path: Path, substitutions: Substitutions, folder: Path, more: str = 
     finally:
         del sys.modules[copy.stem]
     return module
+
+
+def joined_engine(folder: Path) -> Path:
+    """The modules of Nengo's engine in one, as an exported script has them."""
+    whole = folder / "engine.py"
+    whole.write_text("\n\n".join(pair.sources(importlib.import_module("snubridge_nengo.engine"))))
+    return whole
 
 
 def suite_for(adapter: sb.Adapter, suffix: str) -> AdapterConformance:
@@ -196,11 +206,11 @@ def pcm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def nengo(tmp_path, monkeypatch):
-    """The Nengo adapter on a mutated copy of its engine module."""
-    package, engine = (importlib.import_module(f"snubridge_nengo{part}") for part in ("", ".engine"))
+    """The Nengo adapter on a mutated copy of its engine."""
+    package = importlib.import_module("snubridge_nengo")
 
     def made(substitutions: Substitutions) -> sb.Adapter:
-        monkeypatch.setattr(package, "engine", mutated(Path(engine.__file__), substitutions, tmp_path))
+        monkeypatch.setattr(package, "engine", mutated(joined_engine(tmp_path), substitutions, tmp_path))
         return package.NengoAdapter()
 
     return made

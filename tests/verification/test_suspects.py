@@ -17,7 +17,7 @@ from snubridge.bridge.conformance import random_graph
 from snubridge.bridge.plugins import Plugin
 from snubridge.verification.suspects import VARIANTS, Variant, suspects
 from snubridge.verification.suspects.simulation import respond
-from tests.conformance.test_mutations import EXAMPLE, NENGO, PLAIN, PLAIN_NAMES, TWIN, mutated
+from tests.conformance.test_mutations import EXAMPLE, NENGO, PLAIN, PLAIN_NAMES, TWIN, joined_engine, mutated
 
 NAMES = {
     "reset one step late": "the reset comes one step late",
@@ -64,8 +64,8 @@ def broken(tmp_path, monkeypatch):
             monkeypatch.setattr(room, "twin", mutated(Path(room.twin.__file__), TWIN[mutation], tmp_path))
             adapter = room.PcmAdapter()
         else:
-            room, module = (importlib.import_module(f"snubridge_nengo{part}") for part in ("", ".engine"))
-            monkeypatch.setattr(room, "engine", mutated(Path(module.__file__), NENGO[mutation], tmp_path))
+            room = importlib.import_module("snubridge_nengo")
+            monkeypatch.setattr(room, "engine", mutated(joined_engine(tmp_path), NENGO[mutation], tmp_path))
             adapter = room.NengoAdapter()
         return verified(monkeypatch, adapter, graph, inputs)
 

@@ -41,6 +41,9 @@ def _enter(found: dict[str, Any], place: str, value: Any, places: dict[int, str]
     """Put a parameter under its place, what is made of parts by its parts; objects of the network by their places."""
     if isinstance(value, nengo.ensemble.Neurons):
         _enter(found, f"{place}.neurons of", value.ensemble, places)
+    elif isinstance(value, nengo.base.ObjView):
+        _enter(found, f"{place}, some of", value.obj, places)
+        found[f"{place} places"] = value.slice if isinstance(value.slice, slice) else tuple(value.slice)
     elif id(value) in places:
         found[place] = places[id(value)]
     elif isinstance(value, nengo.transforms.SparseMatrix | FrozenObject | nengo.neurons.NeuronType):
@@ -53,7 +56,7 @@ def _enter(found: dict[str, Any], place: str, value: Any, places: dict[int, str]
         found[place] = sorted(value)
         for key, part in value.items():
             _enter(found, f"{place}[{key!r}]", part, places)
-    elif isinstance(value, np.ndarray | np.generic | str | int | float | tuple | type | None):
+    elif isinstance(value, np.ndarray | np.generic | str | int | float | slice | tuple | type | None):
         found[place] = value
     else:
         raise BadFile(f"the network: {place} is a {type(value).__name__}, which says nothing of what it computes")

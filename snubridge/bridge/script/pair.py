@@ -74,15 +74,19 @@ def compose(
     digest = hashlib.sha256(stored.getvalue()).hexdigest()
     given = "".join(f", {key}={value!r}" for key, value in options.items())
     run = f"lambda plan, arrays, inputs: run(plan, arrays, inputs{given})"
-    parts = [*_sources(module, {}), inspect.getsource(script_main)]
+    parts = [*sources(module), inspect.getsource(script_main)]
     source = (
         "\n\n".join(part.strip() for part in parts) + f'\n\n\nif __name__ == "__main__":\n    main({run}, "{digest}")\n'
     )
     return Pair(source.encode(), stored.getvalue())
 
 
-def _sources(module: Any, taken: dict[str, None]) -> list[str]:
+def sources(module: Any) -> list[str]:
     """The source of an engine module, after those of its own package that it imports from; without these imports."""
+    return _sources(module, {})
+
+
+def _sources(module: Any, taken: dict[str, None]) -> list[str]:
     source = inspect.getsource(module)
     package = module.__name__.partition(".")[0]
     lines, found = source.splitlines(), []

@@ -74,7 +74,7 @@ class ScriptProgram:
         return network
 
     @cached_property
-    def facts(self) -> Mapping[str, int]:
+    def facts(self) -> Mapping[str, Any]:
         """How many couplings between single values the network of one sample has."""
         plan, arrays = self._planned
         sizes = {stop["name"]: stop["size"] for stop in plan["stops"]}

@@ -8,7 +8,7 @@ from typing import Any
 
 from training.sections import Goal
 
-from brian2_cases.cases import Table
+from networks.tables import Table
 
 
 def as_dictionary(
@@ -27,19 +27,15 @@ def as_dictionary(
 
 
 def markdown(
-    tables: Sequence[Table], about: Mapping[str, Any], versions: Mapping[str, str], skipped: Sequence[str]
+    tables: Sequence[Table], about: Mapping[str, Any], versions: Mapping[str, str], skipped: Sequence[str], how: str
 ) -> str:
-    """The tables, the goals first."""
+    """The tables, the goals first; ``how`` they were measured."""
     lines = [
         f"Measured on {about['cpu']}, {about['cores']} cores, one thread, {about['system']}, "
         f"load {about['load_before']} before the run. "
         f"{', '.join(f'{name} {number}' for name, number in versions.items())}.",
         "",
-        "CPU time of the process in one thread, float64. The candidates of a table take turns in one process: one call "
-        f"to warm up, then {about['repeats']} rounds of a run of one step and one of many more; their difference, by "
-        "step, is without what Brian2 prepares before each run, which has a column of its own. Building is in the last "
-        "tables. Ratios are medians of the ratios of single rounds. All record every spike (soft units: every output), "
-        "and all of them are compared. What is written by hand has Brian2's own compiler flags.",
+        how,
         "",
         *[f"{line}.\n" for line in skipped],
         "| figure | goal | reached | quartiles | |",

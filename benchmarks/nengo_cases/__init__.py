@@ -1,0 +1,1 @@
+"""Networks on Nengo: what snubridge exports, and plain numpy."""
