@@ -153,7 +153,7 @@ def _reduced(plan: Mapping[str, Any], key: str, values: Array) -> Array:
     over_time = next((stop.get("over_time") for stop in plan["stops"] if f"outputs/{stop['name']}" == key), None)
     if over_time is None:
         return values
-    reduced: Array = OVER_TIME[over_time](values, np.arange(1.0, len(values) + 1)[:, None, None])
+    reduced: Array = OVER_TIME[over_time](values, np.arange(1, len(values) + 1).astype(np.float64)[:, None, None])
     return reduced
 
 

@@ -26,10 +26,11 @@ PACKAGE = "nengo_loihi"
 def lower_loihi(graph: Graph, *, dt: float) -> LoihiProgram:
     """A graph of ``sb.quantize(graph, sb.Loihi())`` for nengo-loihi's ``Simulator(net, dt, target="sim")``.
 
-    ``Unsupported`` with every reason for any other graph. ``native`` and ``run`` need nengo-loihi, whose emulator needs
-    numpy below 2; ``MissingEngine`` says so.
+    ``Unsupported`` with every reason for any other graph; ``MissingEngine`` without nengo-loihi, whose emulator needs
+    numpy below 2.
     """
-    return LoihiProgram(graph, None, ErrorModel("float64"), PACKAGE, {"dt": dt}, read_layers(graph))
+    layers = read_layers(graph)
+    return LoihiProgram(graph, _load(), ErrorModel("float64"), PACKAGE, {"dt": dt}, layers)
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,6 @@ class LoihiProgram(ScriptProgram):
     """
 
     layers: tuple[Layer, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "module", _Engine())
 
     @cached_property
     def _planned(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -81,13 +79,6 @@ class LoihiProgram(ScriptProgram):
         if not isinstance(record, str) and "states" in record:
             raise BadInput("record: the emulator shows voltages after their reset, no states; record 'spikes'")
         return super().run(inputs, record, lengths)
-
-
-class _Engine:
-    """The module that talks to nengo-loihi, imported when it is asked for something."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(_load(), name)
 
 
 def _load() -> Any:

@@ -22,33 +22,30 @@ VOLTAGE_BITS = (24, 32)
 """Bits of a voltage with its sign: those of the register, and those that nengo-loihi lets an unbounded one have."""
 
 
+COMPARTMENTS, IN_AXONS, OUT_AXONS, SYNAPSE_BITS = 1024, 4096, 4096, 16384 * 64
+"""Limits of one core: neurons, axons that enter and leave it, bits for synapses."""
+
+
 @dataclass(frozen=True)
 class Loihi:
     """The integers of a Loihi core, for ``sb.quantize`` to bring a graph to.
 
-    ``weight_bits``   2 to 8, sign included: weights up to 2 (2^(weight_bits-1) - 1) units of 64; fewer than 8 leave
-                      room for a fine-tuning to grow
-    ``compartments``, ``in_axons``, ``out_axons``, ``synapse_bits``   of one core, at most those of the chip. A unit
-                      takes as many cores as it needs; what no number of cores holds is refused
+    ``weight_bits``   2 to 8, sign included: weights up to 2 (2^(weight_bits-1) - 1) units of 64 are chosen; fewer than
+                      8 leave room for a fine-tuning to grow
 
-    Decays are m / 4096, thresholds m * 64, weights n * 64 with n up to 127, or even and up to 254. A current
-    keeps 1/4096 of itself and is rounded toward zero as the voltage is; a voltage has 24 bits.
+    Decays are m / 4096, thresholds m * 64, weights n * 64 with n up to 127, or even and up to 254. A current keeps
+    1/4096 of itself and is rounded toward zero as the voltage is; a voltage has 24 bits. A core holds 1024 neurons,
+    4096 axons each way and 2^20 bits of synapses: a unit takes as many as it needs, what no number of them holds is
+    refused.
     """
 
     weight_bits: int = 8
-    compartments: int = 1024
-    in_axons: int = 4096
-    out_axons: int = 4096
-    synapse_bits: int = 16384 * 64
     name: ClassVar[str] = "loihi"
 
     def __post_init__(self) -> None:
-        most = {"weight_bits": 8, "compartments": 1024, "in_axons": 4096, "out_axons": 4096, "synapse_bits": 2**20}
-        for field, limit in most.items():
-            value: Any = getattr(self, field)
-            least = 2 if field == "weight_bits" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= limit:
-                raise BadInput(f"Loihi: {field}={shown(value)}; a whole number from {least} to {limit} is needed")
+        bits: Any = self.weight_bits
+        if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
+            raise BadInput(f"Loihi: weight_bits={shown(bits)}; a whole number from 2 to 8 is needed")
 
     @property
     def most_weight(self) -> int:

@@ -11,15 +11,18 @@ import numpy as np
 
 from snubridge.errors import Unsupported
 from snubridge.exactness.loihi.chip import (
+    COMPARTMENTS,
     CURRENT_DECAY,
     DECAY_BITS,
+    IN_AXONS,
     MOST_INPUT,
     MOST_ODD_WEIGHT,
     MOST_THRESHOLD,
     MOST_WEIGHT,
+    OUT_AXONS,
     STEP_BITS,
+    SYNAPSE_BITS,
     VOLTAGE_BITS,
-    Loihi,
     synapse_memory,
 )
 from snubridge.exactness.loihi.wiring import Projection, latencies, projections, read_outs, samples_in_rows
@@ -85,12 +88,11 @@ class Layer:
         return values
 
 
-def read_layers(graph: Graph, chip: Loihi | None = None, engine: str = ENGINE) -> tuple[Layer, ...]:
+def read_layers(graph: Graph, engine: str = ENGINE) -> tuple[Layer, ...]:
     """The units of a valid graph of ``sb.quantize(graph, sb.Loihi())``, trained since or not, as the chip holds them.
 
     ``Unsupported`` with every reason where a graph is of another form, off the grids or beyond a limit.
     """
-    chip = Loihi() if chip is None else chip
     numbers = graph.numbers
     if not isinstance(numbers, FixedPoint) or (numbers.decay_bits, numbers.rounding) != (DECAY_BITS, "zero"):
         raise Unsupported(engine, ["a graph in Loihi's integers is needed: sb.quantize(graph, sb.Loihi(), inputs)"])
@@ -113,10 +115,10 @@ def read_layers(graph: Graph, chip: Loihi | None = None, engine: str = ENGINE) -
     reasons += read_outs(graph, lags)
     layers = []
     for name, current in currents.items():
-        layer, refused = _layer(graph, name, current, lags[name], [p for p in connected if p.unit == name], chip)
+        layer, refused = _layer(graph, name, current, lags[name], [p for p in connected if p.unit == name])
         layers.append(layer)
         reasons += refused
-    reasons += [reason for layer in layers for reason in _limits(layer, tuple(layers), graph, chip)]
+    reasons += [reason for layer in layers for reason in _limits(layer, tuple(layers), graph)]
     if reasons:
         raise Unsupported(engine, reasons)
     return tuple(layers)
@@ -188,9 +190,7 @@ def unit_reasons(name: str, unit: Unit) -> Iterator[str]:
         yield f"unit {name}: decay 1 without a lower bound of the voltage: take g=sb.ReLU(), or a decay of 4095/4096"
 
 
-def _layer(
-    graph: Graph, name: str, current: str, lag: int, found: list[Projection], chip: Loihi
-) -> tuple[Layer, list[str]]:
+def _layer(graph: Graph, name: str, current: str, lag: int, found: list[Projection]) -> tuple[Layer, list[str]]:
     unit = graph.nodes[name]
     assert isinstance(unit, Unit)
     (size,) = shapes(graph)[name]
@@ -211,7 +211,7 @@ def _layer(
         assert isinstance(linear, Linear)
         weights = _whole(linear.weight, bits - STEP_BITS, f"node {projection.linear}, weight", reasons)
         synapses.append(Synapses(projection.linear, projection.source, projection.delay, weights))
-    groups = groups_of(decays, np.broadcast_to(thresholds, (size,)), [s.weights.shape[1] for s in synapses], chip)
+    groups = groups_of(decays, np.broadcast_to(thresholds, (size,)), [s.weights.shape[1] for s in synapses])
     return Layer(name, current, lag, bits, isinstance(unit.g, ReLU), groups, tuple(synapses)), reasons
 
 
@@ -222,10 +222,10 @@ def _whole(values: Array, bits: int, place: str, reasons: list[str]) -> Array:
     return np.asarray(np.rint(steps).astype(np.int64))
 
 
-def groups_of(decays: Array, thresholds: Array, axons: list[int], chip: Loihi) -> tuple[Group, ...]:
+def groups_of(decays: Array, thresholds: Array, axons: list[int]) -> tuple[Group, ...]:
     """Neurons of one decay and threshold, as many as one core holds: of compartments, and of memory for synapses."""
     memory, most = [*axons, 1], 1  # and one axon that sets the scale, see the adapter
-    while most < chip.compartments and sum(n * synapse_memory(most + 1) for n in memory) <= chip.synapse_bits:
+    while most < COMPARTMENTS and sum(n * synapse_memory(most + 1) for n in memory) <= SYNAPSE_BITS:
         most += 1
     groups = []
     for decay, threshold in sorted(set(zip(decays.tolist(), thresholds.tolist(), strict=True))):
@@ -235,19 +235,19 @@ def groups_of(decays: Array, thresholds: Array, axons: list[int], chip: Loihi) -
     return tuple(groups)
 
 
-def _limits(layer: Layer, layers: tuple[Layer, ...], graph: Graph, chip: Loihi) -> Iterator[str]:
+def _limits(layer: Layer, layers: tuple[Layer, ...], graph: Graph) -> Iterator[str]:
     by_name = {one.name: one.groups for one in layers}
     spikes_in = sum(synapses.weights.shape[1] for synapses in layer.synapses) + 1
-    if spikes_in > chip.in_axons:
-        yield f"unit {layer.name}: {spikes_in:,} axons enter each of its cores, above {chip.in_axons:,}: fewer inputs"
-    if sum(s.weights.shape[1] for s in layer.synapses) * synapse_memory(1) > chip.synapse_bits:
-        yield f"unit {layer.name}: the synapses of one neuron take more than the {chip.synapse_bits:,} bits of a core"
+    if spikes_in > IN_AXONS:
+        yield f"unit {layer.name}: {spikes_in:,} axons enter each of its cores, above {IN_AXONS:,}: fewer inputs"
+    if sum(s.weights.shape[1] for s in layer.synapses) * synapse_memory(1) > SYNAPSE_BITS:
+        yield f"unit {layer.name}: the synapses of one neuron take more than the {SYNAPSE_BITS:,} bits of a core"
     targets = sum(len(other.groups) for other in layers for s in other.synapses if s.source == layer.name)
     for group in layer.groups:
-        if len(group.neurons) * targets > chip.out_axons:
+        if len(group.neurons) * targets > OUT_AXONS:
             yield (
                 f"unit {layer.name}: {len(group.neurons) * targets:,} axons leave a core of it, one for each neuron "
-                f"and target core, above {chip.out_axons:,}: smaller units, or fewer decays in what hears it"
+                f"and target core, above {OUT_AXONS:,}: smaller units, or fewer decays in what hears it"
             )
             break
     for s in layer.synapses:

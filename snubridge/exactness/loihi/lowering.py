@@ -61,7 +61,7 @@ def lower(graph: Graph, chip: Loihi, inputs: Inputs | None, lengths: ArrayLike |
     original = graph
     graph = _as_floats(graph)
     found = _demand(graph)
-    cells = {name: _cells(graph, name, unit, found[name], chip) for name, unit in graph.of_kind(Unit).items()}
+    cells = {name: _cells(graph, name, unit, found[name]) for name, unit in graph.of_kind(Unit).items()}
     nodes, bits = dict[str, Node](), dict[str, int]()
     renamed = {}
     laid: dict[str, list[Synapses]] = {}
@@ -94,7 +94,7 @@ def lower(graph: Graph, chip: Loihi, inputs: Inputs | None, lengths: ArrayLike |
     lowered = Graph(ordered, edges, numbers=numbers)
     validate(lowered)
     about: dict[str, Any] = {"from": original.digest, "numbers": repr(chip), "state_bits": state_bits}
-    about["units"] = settings(read_layers(lowered, chip, "quantize"))
+    about["units"] = settings(read_layers(lowered, "loihi"))
     if inputs is not None:
         about |= _lost(original, lowered, inputs, lengths)
     return Graph(ordered, edges, numbers=numbers, metadata=original.metadata | {"quantized": about})
@@ -201,12 +201,12 @@ def _decays(unit: Unit) -> Array:
     return np.asarray(np.clip(np.rint(unit.decay.astype(np.float64) * FULL), 1, most).astype(np.int64))
 
 
-def _cells(graph: Graph, name: str, unit: Unit, received: list[Projection], chip: Loihi) -> list[Array]:
+def _cells(graph: Graph, name: str, unit: Unit, received: list[Projection]) -> list[Array]:
     """The neurons of each core that a unit takes."""
     (size,) = shapes(graph)[name]
     axons = [_weights(graph, one).shape[1] for one in received]
     every = np.broadcast_to(_decays(unit), (size,))
-    return [group.neurons for group in groups_of(every, np.zeros(size, np.int64), axons, chip)]
+    return [group.neurons for group in groups_of(every, np.zeros(size, np.int64), axons)]
 
 
 def _weights(graph: Graph, projection: Projection) -> Array:
