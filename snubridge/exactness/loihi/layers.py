@@ -134,6 +134,7 @@ def trainable_ranges(graph: Graph) -> dict[tuple[str, str], tuple[float, float]]
     for layer in read_layers(graph):
         one = math.ldexp(1.0, STEP_BITS - layer.fraction_bits)
         found[layer.name, "threshold"] = (one, one * MOST_THRESHOLD)
+        found[layer.current, "threshold"] = (0.0, 0.0)  # a current has none
         for synapses in layer.synapses:
             odd = _weight_bits(graph, synapses.name) == layer.fraction_bits - STEP_BITS
             most = one * (MOST_ODD_WEIGHT if odd else MOST_WEIGHT)

@@ -55,11 +55,31 @@ def lower(graph: Graph, chip: Loihi, inputs: Inputs | None, lengths: ArrayLike |
     Each spiking unit becomes two: its current, ``<unit>.current``, u = trunc(u / 4096) + input, and its voltage,
     v = trunc(m v / 4096) + u, reset to zero by a spike, which is v > threshold. All thresholds of a unit become one,
     since the scale of each neuron's weights is free; of up to 512 such, the one that rounds the weights least.
-    A graph that is in these integers already is read as floats and laid on the grids again: what is on them stays.
+    A graph that is in these integers already stays as it is; one that has left them in training is read as floats and
+    laid on them again.
     ``Unsupported`` with every reason for what the emulator lacks.
     """
-    original = graph
-    graph = _as_floats(graph)
+    lowered = graph if _is_laid(graph, chip) else _laid(_as_floats(graph), chip)
+    assert isinstance(lowered.numbers, FixedPoint)
+    about: dict[str, Any] = {"from": graph.digest, "numbers": repr(chip), "state_bits": lowered.numbers.state_bits}
+    about["units"] = settings(read_layers(lowered, "loihi"))
+    if inputs is not None:
+        about |= _lost(graph, lowered, inputs, lengths)
+    metadata = graph.metadata | {"quantized": about}
+    return Graph(lowered.nodes, lowered.edges, numbers=lowered.numbers, metadata=metadata)
+
+
+def _is_laid(graph: Graph, chip: Loihi) -> bool:
+    """Whether a graph is in the integers of this chip already."""
+    try:
+        layers = read_layers(graph)
+    except Unsupported:
+        return False
+    return all(np.abs(s.weights).max() <= chip.most_weight for layer in layers for s in layer.synapses)
+
+
+def _laid(graph: Graph, chip: Loihi) -> Graph:
+    """A graph in floats, laid on the grids."""
     found = _demand(graph)
     cells = {name: _cells(graph, name, unit, found[name]) for name, unit in graph.of_kind(Unit).items()}
     nodes, bits = dict[str, Node](), dict[str, int]()
@@ -93,11 +113,7 @@ def lower(graph: Graph, chip: Loihi, inputs: Inputs | None, lengths: ArrayLike |
     ordered = {name: nodes[name] for name in _order(graph, renamed)}
     lowered = Graph(ordered, edges, numbers=numbers)
     validate(lowered)
-    about: dict[str, Any] = {"from": original.digest, "numbers": repr(chip), "state_bits": state_bits}
-    about["units"] = settings(read_layers(lowered, "loihi"))
-    if inputs is not None:
-        about |= _lost(original, lowered, inputs, lengths)
-    return Graph(ordered, edges, numbers=numbers, metadata=original.metadata | {"quantized": about})
+    return lowered
 
 
 def _order(graph: Graph, renamed: Mapping[str, str]) -> list[str]:
