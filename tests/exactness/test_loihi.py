@@ -161,6 +161,18 @@ def test_an_accumulator_never_wraps_around():
     assert 2**20 < total < 2**21
 
 
+def test_as_many_decays_as_are_wanted():
+    rng = np.random.default_rng(0)
+    decays = np.concatenate([rng.normal(0.3, 0.01, 40), rng.normal(0.9, 0.01, 60)])
+    nodes = {"in": sb.Input((5,)), "w": sb.Linear(rng.normal(0, 1, (100, 5))), "u": sb.Unit(decays, 1.0)}
+    graph = sb.Graph({**nodes, "out": sb.Output()}, [E("in", "w"), E("w", "u"), E("u", "out")])
+    (two,) = read_layers(sb.quantize(graph, sb.Loihi(decays=2)))
+    np.testing.assert_allclose(two.decay / 4096, np.repeat([0.3, 0.9], [40, 60]), atol=0.01)
+    assert len(two.groups) == 2
+    (all_of_them,) = read_layers(sb.quantize(graph, sb.Loihi(decays=100)))
+    np.testing.assert_array_equal(all_of_them.decay, np.rint(decays * 4096))
+
+
 def test_memory_of_synapses():
     assert [synapse_memory(n) for n in (1, 6, 7, 64, 65)] == [64, 64, 128, 576, 640]
 

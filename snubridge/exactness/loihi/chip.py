@@ -32,6 +32,7 @@ class Loihi:
 
     ``weight_bits``   2 to 8, sign included: weights up to 2 (2^(weight_bits-1) - 1) units of 64 are chosen; fewer than
                       8 leave room for a fine-tuning to grow
+    ``decays``        how many decays a unit keeps at most, each of which takes cores of its own: a core has one
 
     Decays are m / 4096, thresholds m * 64, weights n * 64 with n up to 127, or even and up to 254. A current keeps
     1/4096 of itself and is rounded toward zero as the voltage is; a voltage has 24 bits. A core holds 1024 neurons,
@@ -40,12 +41,14 @@ class Loihi:
     """
 
     weight_bits: int = 8
+    decays: int = 4
     name: ClassVar[str] = "loihi"
 
     def __post_init__(self) -> None:
-        bits: Any = self.weight_bits
-        if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
-            raise BadInput(f"Loihi: weight_bits={shown(bits)}; a whole number from 2 to 8 is needed")
+        for field, least, most in (("weight_bits", 2, 8), ("decays", 1, 4095)):
+            value: Any = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise BadInput(f"Loihi: {field}={shown(value)}; a whole number from {least} to {most} is needed")
 
     @property
     def most_weight(self) -> int:

@@ -41,6 +41,8 @@ from snubridge.ir.structure import shapes
 from snubridge.reference.inputs import Inputs, prepare
 from snubridge.reference.interpreter import simulate
 
+KMEANS = 50
+"""Rounds in which decays find the centers that they are rounded to."""
 TRIED = 512
 """Thresholds among which the one is taken that rounds the weights least."""
 READ_OUT_BITS = 20
@@ -81,7 +83,7 @@ def _is_laid(graph: Graph, chip: Loihi) -> bool:
 def _laid(graph: Graph, chip: Loihi) -> Graph:
     """A graph in floats, laid on the grids."""
     found = _demand(graph)
-    cells = {name: _cells(graph, name, unit, found[name]) for name, unit in graph.of_kind(Unit).items()}
+    cells = {name: _cells(graph, name, unit, found[name], chip) for name, unit in graph.of_kind(Unit).items()}
     nodes, bits = dict[str, Node](), dict[str, int]()
     renamed = {}
     laid: dict[str, list[Synapses]] = {}
@@ -208,20 +210,32 @@ def _integers(
             )
             raise Unsupported("loihi", [reason])
         most = max(1, most // 2)
-    return best[1], best[2], _decays(unit)
+    return best[1], best[2], _decays(unit, chip)
 
 
-def _decays(unit: Unit) -> Array:
-    """Of 4096, as in the unit one or one per neuron; without a lower bound a voltage has to leak."""
+def _decays(unit: Unit, chip: Loihi) -> Array:
+    """Of 4096, as in the unit one or one per neuron; without a lower bound a voltage has to leak.
+
+    More than the chip is to keep become the nearest of as many centers, found by k-means from evenly spaced quantiles.
+    """
     most = FULL if isinstance(unit.g, ReLU) else FULL - 1
-    return np.asarray(np.clip(np.rint(unit.decay.astype(np.float64) * FULL), 1, most).astype(np.int64))
+    decays = np.clip(np.rint(unit.decay.astype(np.float64) * FULL), 1, most).astype(np.int64)
+    if len(np.unique(decays)) <= chip.decays:
+        return np.asarray(decays)
+    centers = np.quantile(decays, (np.arange(chip.decays) + 0.5) / chip.decays)
+    for _ in range(KMEANS):
+        nearest = np.abs(decays[:, None] - centers).argmin(axis=1)
+        centers = np.array(
+            [decays[nearest == at].mean() if (nearest == at).any() else c for at, c in enumerate(centers)]
+        )
+    return np.asarray(np.rint(centers[np.abs(decays[:, None] - centers).argmin(axis=1)]).astype(np.int64))
 
 
-def _cells(graph: Graph, name: str, unit: Unit, received: list[Projection]) -> list[Array]:
+def _cells(graph: Graph, name: str, unit: Unit, received: list[Projection], chip: Loihi) -> list[Array]:
     """The neurons of each core that a unit takes."""
     (size,) = shapes(graph)[name]
     axons = [_weights(graph, one).shape[1] for one in received]
-    every = np.broadcast_to(_decays(unit), (size,))
+    every = np.broadcast_to(_decays(unit, chip), (size,))
     return [group.neurons for group in groups_of(every, np.zeros(size, np.int64), axons)]
 
 
