@@ -86,7 +86,6 @@ def test_what_is_stated():
         (layer(sb.Unit(0.8, 1.0, reset=sb.Reset.SUBTRACT)), "resets to zero"),
         (layer(sb.Unit(0.8, 1.0, initial_state=0.5)), "initial state"),
         (layer(sb.Unit(0.8, -1.0)), "above 0"),
-        (layer(sb.Unit(1.0, 1.0)), "decay 1 without a lower bound"),
         (layer(bias=[0.1, 0.2]), "a bias would reach"),
         (layer(weight=np.full((2, 2), 1000.0)), "times its threshold"),
         (layer(extra={"s": sb.Linear(np.eye(2))}, edges=[E("u", "s"), E("s", "u", 2)]), "a delay of 1 would fit"),
@@ -148,6 +147,7 @@ def test_what_leaves_the_chip_is_refused_when_it_is_read():
         (altered("threshold", 0, "u"), "above 0"),
         (altered("decay", 0.5, "u.current"), "no current of its own"),
         (altered("decay", 0.0, "u"), "keeps at least"),
+        (altered("decay", 1.0, "u"), "decay 1 without a lower bound"),
     ]:
         with pytest.raises(sb.Unsupported, match=words):
             read_layers(graph)

@@ -187,8 +187,6 @@ def unit_reasons(name: str, unit: Unit) -> Iterator[str]:
         yield f"unit {name}: an initial state that is not 0; a chip starts with voltages of 0"
     if (unit.threshold <= 0).any():
         yield f"unit {name}: thresholds down to {unit.threshold.min()}; a chip's are at least 64, above 0"
-    if isinstance(unit.g, Identity) and (unit.decay == 1).any():
-        yield f"unit {name}: decay 1 without a lower bound of the voltage: take g=sb.ReLU(), or a decay of 4095/4096"
 
 
 def _layer(graph: Graph, name: str, current: str, lag: int, found: list[Projection]) -> tuple[Layer, list[str]]:
@@ -206,6 +204,8 @@ def _layer(graph: Graph, name: str, current: str, lag: int, found: list[Projecti
     decays = np.broadcast_to((unit.decay * FULL).astype(np.int64), (size,))
     if decays.min() < 1:
         reasons.append(f"unit {name}: decay 0; a voltage keeps at least 1/4096")
+    if decays.max() == FULL and isinstance(unit.g, Identity):
+        reasons.append(f"unit {name}: decay 1 without a lower bound of the voltage: take g=sb.ReLU(), or 4095/4096")
     synapses = []
     for projection in found:
         linear = graph.nodes[projection.linear]

@@ -61,8 +61,6 @@ def test_enough_was_compared(compared):
 @pytest.mark.parametrize("decay", DECAYS)
 @pytest.mark.parametrize("g", [sb.Identity(), sb.ReLU()], ids=str)
 def test_decays_from_0_to_1(decay, g):
-    if decay == 1 and g == sb.Identity():
-        pytest.skip("refused: see tests/exactness/test_loihi.py")
     rng = np.random.default_rng(7)
     nodes = {
         "in": sb.Input((12,)),
