@@ -49,11 +49,11 @@ $(OLDEST)/installed: pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/pytho
 # Nengo's profile "loihi" on the emulator of nengo-loihi, which needs numpy below 2.
 test-loihi: $(LOIHI)/installed
 	$(LOIHI)/bin/python -c 'import nengo_loihi'
-	OMP_NUM_THREADS=1 $(LOIHI)/bin/python -m pytest -n auto tests/adapters/nengo/loihi tests/exactness/test_loihi.py
+	OMP_NUM_THREADS=1 $(LOIHI)/bin/python -m pytest tests/adapters/nengo/loihi tests/exactness/test_loihi.py
 
 $(LOIHI)/installed: pyproject.toml constraints-loihi.txt | $(LOIHI)/bin/python
 	$(LOIHI)/bin/python -m pip install --disable-pip-version-check --progress-bar on $(INDEX) \
-	  -c constraints-loihi.txt -e '.[torch]' nengo nengo-loihi scipy scikit-learn pytest pytest-timeout pytest-xdist
+	  -c constraints-loihi.txt -e '.[torch]' nengo nengo-loihi scipy scikit-learn music21 tqdm pytest pytest-timeout
 	touch $@
 
 # 100,000 mutated files for each reader; `make test` reads 10,000.

@@ -53,9 +53,10 @@ def test_random_networks(seed, compared):
 
 
 def test_enough_was_compared(compared):
-    if compared["networks"] == SEEDS:  # and not a part of the tests alone
-        assert compared["outputs"] >= COMPARED
-        assert compared["spikes"] >= COMPARED / 50
+    if compared["networks"] < SEEDS:
+        pytest.skip("a part of the networks, in this process")
+    assert compared["outputs"] >= COMPARED
+    assert compared["spikes"] >= COMPARED / 50
 
 
 @pytest.mark.parametrize("decay", DECAYS)
