@@ -7,10 +7,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BENCH  ?= .venv-bench
 OLDEST ?= .venv-oldest
+LOIHI  ?= .venv-loihi
 BIN    := $(VENV)/bin
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-brian2 test-triton check fuzz bench clean
+.PHONY: demo test test-brian2 test-triton test-loihi check fuzz bench clean
 
 demo: $(VENV)/installed-all
 	$(BIN)/snubridge demo --out out
@@ -45,6 +46,16 @@ $(OLDEST)/installed: pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/pytho
 	  -c constraints-oldest.txt -e '.[triton]' pytest pytest-timeout pytest-xdist
 	touch $@
 
+# Nengo's profile "loihi" on the emulator of nengo-loihi, which needs numpy below 2.
+test-loihi: $(LOIHI)/installed
+	$(LOIHI)/bin/python -c 'import nengo_loihi'
+	OMP_NUM_THREADS=1 $(LOIHI)/bin/python -m pytest tests/adapters/nengo/loihi tests/exactness/test_loihi.py
+
+$(LOIHI)/installed: pyproject.toml constraints-loihi.txt | $(LOIHI)/bin/python
+	$(LOIHI)/bin/python -m pip install --disable-pip-version-check --progress-bar on $(INDEX) \
+	  -c constraints-loihi.txt -e '.[torch]' nengo nengo-loihi scipy scikit-learn music21 tqdm pytest pytest-timeout
+	touch $@
+
 # 100,000 mutated files for each reader; `make test` reads 10,000.
 fuzz: $(VENV)/installed-dev
 	SNUBRIDGE_FUZZ=100000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/hostile/test_fuzz.py
@@ -64,10 +75,10 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on $(INDEX) -c constraints.txt -e '.[$*]'
 	touch $@
 
-$(BIN)/python $(BENCH)/bin/python $(OLDEST)/bin/python:
+$(BIN)/python $(BENCH)/bin/python $(OLDEST)/bin/python $(LOIHI)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'snubridge needs Python 3.11 or newer: make PYTHON=/path/to/it'; exit 2; }
 	$(PYTHON) -m venv $(@:/bin/python=)
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(OLDEST) out dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) $(OLDEST) $(LOIHI) out dist build .pytest_cache .mypy_cache .ruff_cache

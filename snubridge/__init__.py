@@ -21,6 +21,7 @@ from snubridge.errors import Unsupported as Unsupported
 from snubridge.exactness.certificate import Certificate as Certificate
 from snubridge.exactness.certificate import certify as certify
 from snubridge.exactness.error_model import ErrorModel as ErrorModel
+from snubridge.exactness.loihi import Loihi as Loihi
 from snubridge.exactness.quantization import quantize as quantize
 from snubridge.ir import AvgPool2d as AvgPool2d
 from snubridge.ir import Conv2d as Conv2d

@@ -8,9 +8,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from snubridge.errors import BadInput, Breach, InvalidGraph
+from snubridge.exactness.calibration import changes, counted, held
+from snubridge.exactness.loihi import Loihi
+from snubridge.exactness.loihi.lowering import lower
 from snubridge.ir.budget import STEPS, beyond, budget
 from snubridge.ir.graph import Graph
 from snubridge.ir.nodes import AvgPool2d, Conv2d, Flatten, Input, Linear, Node, Output, SumPool2d, Unit
@@ -31,7 +34,7 @@ ROUNDS = 12
 
 def quantize(
     graph: Graph,
-    numbers: FixedPoint,
+    numbers: FixedPoint | Loihi,
     inputs: Inputs | None = None,
     *,
     scale: Scale = "max",
@@ -51,21 +54,24 @@ def quantize(
     ``lengths``  (B,): only these many steps of each sample calibrate and count
 
     ``metadata["quantized"]`` states the scales, and by unit how many spikes changed of how many on these inputs.
+
+    With ``sb.Loihi()`` as numbers the graph is lowered to the integer dynamics of that chip instead, see
+    ``snubridge/exactness/loihi``; ``scale`` does not enter, and inputs only count what changed.
     """
-    if not isinstance(numbers, FixedPoint):
+    if not isinstance(numbers, FixedPoint | Loihi):
         raise BadInput(f"numbers: a {type(numbers).__name__}; pass sb.FixedPoint(fraction_bits=None), say")
     if scale not in ("max", None):
         raise BadInput(f"scale={scale!r}: 'max' or None is needed")
     if inputs is None and lengths is not None:
         raise BadInput("lengths: of no inputs; pass inputs as well, or no lengths")
     validate(graph)
+    if isinstance(numbers, Loihi):
+        return lower(graph, numbers, inputs, lengths)
     arrays: dict[str, Array] = {}
     trace = None
     if inputs is not None:
         run = prepare(graph, inputs, lengths)
-        arrays = {
-            name: _held(array, run.lengths) for name, array in run.inputs.items()
-        }  # as the float graph takes them
+        arrays = {name: held(array, run.lengths) for name, array in run.inputs.items()}  # as the float graph takes them
         trace = simulate(graph, arrays, record=("spikes", "states"), lengths=run.lengths)
     nodes = _with_ranges(graph, arrays)
     _demand_expressible(graph, nodes, numbers)
@@ -76,23 +82,8 @@ def quantize(
     found, scales = _fitted(graph, nodes, numbers, ranges, chosen, scale if trace is not None else None)
     quantized = {"from": graph.digest, "numbers": repr(found.numbers), "scales": scales}
     if trace is not None:
-        quantized |= _changes(graph, trace, simulate(found, arrays, lengths=trace.lengths))
+        quantized |= changes(graph, trace, simulate(found, arrays, lengths=trace.lengths))
     return Graph(found.nodes, found.edges, numbers=found.numbers, metadata=graph.metadata | {"quantized": quantized})
-
-
-def _alive(values: Array, lengths: Array) -> NDArray[np.bool_]:
-    return np.asarray(np.arange(len(values))[:, None] < lengths)
-
-
-def _counted(values: Array, lengths: Array) -> Array:
-    """(T, B, *shape) as (N, *shape): the steps within the samples' lengths."""
-    return np.asarray(values[_alive(values, lengths)])
-
-
-def _held(values: Array, lengths: Array) -> Array:
-    """The values with each sample's first step in place of what pads it, which would widen ranges and grids."""
-    alive = _alive(values, lengths)
-    return np.where(alive.reshape(*alive.shape, *[1] * (values.ndim - 2)), values, values[:1])
 
 
 def _with_ranges(graph: Graph, arrays: Mapping[str, Array]) -> Nodes:
@@ -159,7 +150,7 @@ def _ranges(graph: Graph, trace: Trace | None) -> dict[str, float]:
         values = [
             unit.initial_state,
             unit.threshold,
-            *([] if trace is None else [_counted(trace.states[name], trace.lengths)]),
+            *([] if trace is None else [counted(trace.states[name], trace.lengths)]),
         ]
         found[name] = max(float(np.abs(value).max()) for value in values)
     return found
@@ -362,17 +353,3 @@ def _floor_log2(value: float) -> int:
     """The largest n with 2^n <= value, exactly."""
     mantissa, exponent = math.frexp(value)
     return exponent - 1 if mantissa else -1074
-
-
-def _changes(graph: Graph, before: Trace, after: Trace) -> dict[str, Any]:
-    """By unit, how many spikes changed of how many bins; by output, the largest difference."""
-    spikes = {}
-    for name, unit in graph.of_kind(Unit).items():
-        if unit.spiking:
-            changed = _counted(before.spikes[name] != after.spikes[name], before.lengths)
-            spikes[name] = {"changed": int(changed.sum()), "total": changed.size}
-    outputs = {}
-    for name, value in before.outputs.items():
-        gaps = np.abs(after.outputs[name] - value)
-        outputs[name] = float((gaps if name in before.reduced else _counted(gaps, before.lengths)).max())
-    return {"spikes": spikes, "outputs": outputs}
