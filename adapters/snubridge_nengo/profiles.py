@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from snubridge.bridge import ErrorModel, ScriptProgram, wire
-from snubridge.errors import Unsupported
+from snubridge.errors import BadInput, Unsupported
 from snubridge.ir import FixedPoint, Graph, Identity, ReLU, Reset, Step, Unit
 from snubridge.ir.numbers import Array
 from snubridge_nengo.engine.stock import GUARD, LEAST_DECAY, time_constant
@@ -72,8 +72,17 @@ def auto(graph: Graph, options: Mapping[str, Any]) -> NengoProgram:
     return NengoProgram(graph, found.module, found.rounding, found.engine, found.options, reason)
 
 
+def loihi(graph: Graph, options: Mapping[str, Any]) -> ScriptProgram:
+    """Integers on nengo-loihi's emulator, of what ``sb.quantize(graph, sb.Loihi())`` made."""
+    from snubridge_nengo.loihi import lower_loihi
+
+    if "batch" in options:
+        raise BadInput("nengo: batch is an option of the other profiles; the emulator runs one sample after the other")
+    return lower_loihi(graph, dt=options["dt"])
+
+
 PROFILES: Mapping[str, Callable[[Graph, Mapping[str, Any]], ScriptProgram]] = MappingProxyType(
-    {"custom": custom, "stock": stock, "auto": auto}
+    {"custom": custom, "stock": stock, "auto": auto, "loihi": loihi}
 )
 """By the option ``profile``: what makes the program of a graph, given the other options of the engine module."""
 

@@ -38,7 +38,7 @@ def run(
     """
     steps, samples = next(iter(inputs.values())).shape[:2]
     at_once = 1 if batch == "one_by_one" else samples
-    with _globals_kept():
+    with globals_kept():
         circuit = Circuit(plan, arrays, (*record, "currents"), dt, profile, at_once)
         # A model of our own: the Simulator's would keep a cache of decoders on disk.
         model = nengo.builder.Model(dt=dt)
@@ -85,7 +85,7 @@ def _recorded(circuit: Circuit, data: Any) -> dict[str, Array]:
 
 
 @contextlib.contextmanager
-def _globals_kept() -> Iterator[None]:
+def globals_kept() -> Iterator[None]:
     """Signals of 64 bits, whatever the user's nengorc says; it and numpy's generator, from which Nengo draws, stay."""
     precision, drawn = nengo.rc["precision"], np.random.get_state()
     bits = precision["bits"]

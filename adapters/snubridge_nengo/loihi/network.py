@@ -15,7 +15,8 @@ with warnings.catch_warnings():  # 1.1.0 says of every Nengo after 3.2 that it w
     import nengo_loihi  # type: ignore[import-not-found]  # needs an environment of its own, with numpy below 2
     from nengo_loihi.builder.discretize import decay_magnitude  # type: ignore[import-not-found]  # likewise
 
-from snubridge_nengo.engine import Array, Frames, _globals_kept
+from snubridge_nengo.engine import Frames, globals_kept
+from snubridge_nengo.engine.neurons import Array
 
 FULL, SCALE = 4096, 255
 """Steps of a decay; what nengo-loihi scales the largest weight of a core to, in units of 64."""
@@ -104,7 +105,7 @@ def run(
     start = max(0, -min(lags))
     longest = start + max(0, *lags) + 1 + steps  # the host hears of a spike one step later
     recorded: dict[str, list[Array]] = {}
-    with _globals_kept(), np.errstate(invalid="ignore"), warnings.catch_warnings():  # it casts NaN on its way
+    with globals_kept(), np.errstate(invalid="ignore"), warnings.catch_warnings():  # it casts NaN on its way
         warnings.filterwarnings("ignore", message="Lost .* extra bits in weight rounding")  # which these weights lack
         warnings.filterwarnings("error", message="Overflow")
         net = build(plan, arrays, record, dt)

@@ -18,7 +18,6 @@ from snubridge.exactness.loihi.chip import synapse_memory
 from tests.adapters.nengo.loihi.networks import DECAYS, random_network
 
 nengo_loihi = pytest.importorskip("nengo_loihi", reason="nengo-loihi is not installed", exc_type=ImportError)
-from snubridge_nengo.loihi import lower_loihi  # noqa: E402  # after the skip
 
 E = sb.Edge
 SEEDS, COMPARED = 60, 100_000
@@ -32,7 +31,7 @@ def compared():
 
 def assert_equal(graph, x, dt=1e-3):
     """The emulator's spikes, currents and outputs are the reference's, bit for bit; how many spikes of how many."""
-    expected, found = sb.simulate(graph, x), lower_loihi(graph, dt=dt).run(x)
+    expected, found = sb.simulate(graph, x), sb.export(graph, "nengo", profile="loihi", dt=dt).run(x)
     spiking = {name: unit.spiking for name, unit in graph.of_kind(sb.Unit).items()}
     for name in expected.spikes:
         np.testing.assert_array_equal(found.spikes[name], expected.spikes[name], err_msg=name)
@@ -103,7 +102,7 @@ def test_a_unit_of_several_cores():
 
 def assert_built_as_planned(lowered):
     """Thresholds, leaks, weights and memory of every core that nengo-loihi builds are those of the plan."""
-    program, layers = lower_loihi(lowered, dt=1e-3), read_layers(lowered)
+    program, layers = sb.export(lowered, "nengo", profile="loihi"), read_layers(lowered)
     net = program.native
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Lost .* extra bits in weight rounding")
@@ -151,7 +150,7 @@ def test_a_trained_graph_is_laid_on_the_grid_again():
 def test_the_script_writes_the_same_trace(tmp_path):
     graph, x = random_network(3, steps=20)
     lowered = sb.quantize(graph, sb.Loihi(), x)
-    program = lower_loihi(lowered, dt=1e-3)
+    program = sb.export(lowered, "nengo", profile="loihi")
     program.save(tmp_path / "net_loihi.py")
     np.save(tmp_path / "x.npy", x)
     command = [sys.executable, "-I", "net_loihi.py", "x.npy", "trace.npz"]
@@ -165,4 +164,4 @@ def test_the_script_writes_the_same_trace(tmp_path):
 def test_states_are_refused():
     graph, x = random_network(0)
     with pytest.raises(sb.BadInput, match="voltages after their reset"):
-        lower_loihi(sb.quantize(graph, sb.Loihi()), dt=1e-3).run(x, record=("spikes", "states"))
+        sb.export(sb.quantize(graph, sb.Loihi()), "nengo", profile="loihi").run(x, record=("spikes", "states"))
