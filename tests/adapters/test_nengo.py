@@ -254,7 +254,7 @@ def test_a_setting_of_32_bits_changes_no_spike_and_survives() -> None:
 
 
 def test_no_setting_survives_a_failure() -> None:
-    with pytest.raises(ZeroDivisionError), engine._globals_kept():
+    with pytest.raises(ZeroDivisionError), engine.globals_kept():
         raise ZeroDivisionError
     assert nengo.rc["precision"]["bits"] == "64"
 
