@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from snubridge_nengo.loihi import lower_loihi
 from torch import Tensor
 from torch.nn import functional
 
@@ -80,7 +79,7 @@ def fine_tuned(
 
 def emulated(graph: sb.Graph, x: Any) -> tuple[sb.Trace, dict[str, Any]]:
     """A run on the emulator, and how it compares with the graph's own."""
-    program, started = lower_loihi(graph, dt=1e-3), time.perf_counter()
+    program, started = sb.export(graph, "nengo", profile="loihi"), time.perf_counter()
     found = program.run(x)
     seconds = time.perf_counter() - started
     comparison = sb.compare(sb.simulate(graph, x), found)

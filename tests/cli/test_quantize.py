@@ -10,6 +10,7 @@ import pytest
 import snubridge as sb
 from snubridge.bridge.conformance.families import random_case
 from snubridge.cli.main import main
+from tests.adapters.nengo.loihi.networks import random_network
 
 
 @pytest.fixture
@@ -73,4 +74,35 @@ def test_what_cannot_be_done_is_refused_in_one_line(place, capsys):
     for arguments, message in refusals:
         assert call(place, *arguments) == 2
         assert message in capsys.readouterr().err
+    assert not (place / "q.safetensors").exists()
+
+
+def test_loihi_says_what_the_chip_holds_and_what_changed(tmp_path, capsys):
+    graph, inputs = random_network(3)
+    sb.save(graph, tmp_path / "net.safetensors")
+    np.save(tmp_path / "x.npy", inputs)
+    assert call(tmp_path, "--loihi", "--decays", "2", "--inputs", "x.npy") == 0
+    text = capsys.readouterr().out
+    expected = sb.quantize(graph, sb.Loihi(decays=2), inputs)
+    assert sb.load(tmp_path / "q.safetensors") == expected
+    assert (
+        f"u0: 2 cores, threshold {expected.metadata['quantized']['units']['u0']['threshold']}, spikes 0 steps" in text
+    )
+    assert f"u2: {expected.metadata['quantized']['spikes']['u2']['changed']:,} of 1,120 spikes changed" in text
+    assert call(tmp_path, "--loihi") == 0
+    assert "was not counted: give --inputs" in capsys.readouterr().out
+    assert call(tmp_path, "--loihi", "--inputs", "x.npy", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["units"]["u1"]["cores"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--loihi", "--state-bits", "12", "--scale", "none"], "--state-bits, --scale: not with --loihi"),
+        (["--decays", "2"], "--decays: only with --loihi"),
+    ],
+)
+def test_options_of_the_other_numbers_are_refused(place, capsys, options, message):
+    assert call(place, *options) == 2
+    assert message in capsys.readouterr().err
     assert not (place / "q.safetensors").exists()

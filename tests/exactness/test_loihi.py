@@ -216,3 +216,24 @@ def test_fine_tuning_on_the_grid():
     assert len(read_layers(trained)) == 1
     logits, _ = network(torch.tensor(x))
     np.testing.assert_array_equal(sb.simulate(trained, x).outputs["out"], logits.detach().numpy())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_engine_has_the_integers(seed):
+    """Currents, voltages' spikes: rung exact on engines that we did not write, and on ours."""
+    graph, x = random_network(seed)
+    lowered = sb.quantize(graph, sb.Loihi(), x)
+    options = {
+        "brian2": {},
+        "nengo": {},
+        "onnx": {"precision": "float64"},
+        "torch": {"precision": "float64"},
+        "pcm": {},
+    }
+    chosen = {name: (name, given) for name, given in options.items() if name in sb.backends()}
+    if not chosen:
+        pytest.skip("no engine is installed here")
+    report = sb.verify(lowered, x, chosen)
+    report.raise_if_unequal()
+    assert not report.silent
+    assert {row.rung for row in report.rows if row.unit in lowered.of_kind(sb.Unit)} == {"exact"}

@@ -46,7 +46,7 @@ def run(
         with nengo.Simulator(circuit.network, model=model, progress_bar=False, optimize=False) as sim:
             for start in range(0, samples, at_once):
                 for name, node in circuit.inputs.items():
-                    node.output.values = inputs[name][:, start : start + at_once].reshape(steps, -1)
+                    node.output.put(inputs[name][:, start : start + at_once].reshape(steps, -1))
                 if start:
                     sim.reset()
                 sim.run_steps(steps)

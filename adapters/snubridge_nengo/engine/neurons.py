@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Settings = Mapping[str, Any]
+times, less = np.multiply, np.subtract
 
-CARRIED: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
-    "to_zero": lambda decay, threshold, s, y: decay * (s * (1 - y)),
-    "lateral": lambda decay, threshold, s, most: decay * (s * (1 - most)),  # the largest y of the sample
-    "subtract": lambda decay, threshold, s, y: decay * s - threshold * y,
-    "subtract_decayed": lambda decay, threshold, s, y: decay * (s - threshold * y),
-    "none": lambda decay, threshold, s, y: decay * s,
+# In ``out``, no new arrays: of large populations, these would take most of the time.
+CARRIED: dict[str, Callable[[Array, Array, Array, Array, Array], Array]] = {
+    "to_zero": lambda decay, threshold, s, y, out: times(decay, times(s, less(1, y, out), out), out),
+    "lateral": lambda decay, threshold, s, most, out: times(decay, times(s, less(1, most, out), out), out),
+    "subtract": lambda decay, threshold, s, y, out: less(times(decay, s, out), threshold * y, out),
+    "subtract_decayed": lambda decay, threshold, s, y, out: times(decay, less(s, times(threshold, y, out), out), out),
+    "none": lambda decay, threshold, s, y, out: times(decay, s, out),
 }
 G: dict[str, Callable[[Settings, Array], Array]] = {
     "identity": lambda g, x: x,
@@ -111,7 +113,7 @@ class SNU(nengo.neurons.NeuronType):
         """One step of all neurons; ``dt`` does not enter."""
         decay, threshold, g, h = self.decay, self.threshold, self.g, self.h
         most = self._most(y) if self.reset == "lateral" else y
-        carried, grid = CARRIED[self.reset](decay, threshold, s, most), self.grid
+        carried, grid = CARRIED[self.reset](decay, threshold, s, most, output), self.grid
         if grid:
             steps = np.ldexp(carried, grid["fraction_bits"])
             carried = np.ldexp(ROUNDED[grid["rounding"]](steps), -grid["fraction_bits"])

@@ -66,6 +66,10 @@ class Frames(nengo.Process):
             raise ValidationError(f"needed {needed}; got {rounded.shape}", attr="values", obj=self)
         self._values = rounded
 
+    def put(self, values: Array) -> None:
+        """Set values that were rounded and checked before, as they are."""
+        self._values = values
+
     def make_state(self, shape_in: Any, shape_out: Any, dt: float, dtype: Any = None) -> dict[str, Any]:
         """None; refuses a step in which other spikes would follow."""
         if self.only_dt is not None and dt != self.only_dt:

@@ -89,7 +89,9 @@ class ScriptProgram:
     def run(self, inputs: Inputs, record: Sequence[str] = ("spikes",), lengths: ArrayLike | None = None) -> Trace:
         """Run on the engine; see ``snubridge.simulate`` for the arguments."""
         run = prepare(self.graph, inputs, lengths, record)
-        flat = {name: a.reshape(run.steps, run.samples, -1).astype(np.float64) for name, a in run.inputs.items()}
+        flat = {
+            name: a.reshape(run.steps, run.samples, -1).astype(np.float64, copy=False) for name, a in run.inputs.items()
+        }
         plan = self._planned[0]
         try:
             with np.errstate(under="ignore", over="raise", invalid="raise"):
