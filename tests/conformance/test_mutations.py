@@ -29,7 +29,7 @@ PLAIN: dict[str, Substitutions] = {
     "reset one step late": {
         "(s[name][t - 1], y[name][t - 1]) if t": "(s[name][t - 1], y[name][t - 2] if t > 1 else 0 * drive) if t"
     },
-    "soft reset": {"times(s, less(1, y, out), out), out),": "s, out) - threshold * y,"},
+    "soft reset": {"decay * (s * (1 - y)),": "decay * s - threshold * y,"},
     ">= for >": {"else s > threshold": "else s >= threshold"},
     "> for >=": {"s >= threshold if h.at_threshold else s > threshold": "s > threshold"},
     "latency per layer": {
@@ -105,7 +105,7 @@ TWIN: dict[str, Substitutions] = {
 }
 
 NENGO: dict[str, Substitutions] = {
-    "soft reset": {"decay * (s * (1 - y)),": "decay * s - threshold * y,"},
+    "soft reset": {"times(s, less(1, y, out), out), out),": "s, out) - threshold * y,"},
     ">= for >": {"else s > threshold": "else s >= threshold"},
     "latency per layer": {
         "        origin, synapse = ": "        delay += isinstance(self.ports[source].source, nengo.ensemble.Neurons)\n"
