@@ -16,17 +16,18 @@ INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 demo: $(VENV)/installed-all
 	$(BIN)/snubridge demo --out out
 
+# A file of tests stays on one process: some draw from one generator, in their order.
 test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: test
 
 # Brian2's compiled targets on random graphs: Cython, and C++ projects; minutes on two cores with nothing compiled before.
 test-brian2: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m compiled tests/adapters/brian2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m compiled tests/adapters/brian2
 
 # The Triton kernels without a GPU: hundreds compiled ahead of time, all of it interpreted; then the same with the oldest
 # Triton and PyTorch, whose packages bring CUDA along (some 5 GB).
