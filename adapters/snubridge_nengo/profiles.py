@@ -128,8 +128,11 @@ def _not_lif(unit: Unit) -> list[str]:
         )
     if ((decay > 0) & (decay < LEAST_DECAY)).any():
         reasons.append(f"a decay of {decay[decay > 0].min():.3g}; nengo.LIF takes 0, and 2^-44 to 1")
-    if ((started > threshold) & (threshold > 0) & (decay > 0)).any():
-        reasons.append("an initial state above its threshold, of which nengo.LIF has no time of firing")
+    ties = isinstance(unit.h, Step) and unit.h.at_threshold
+    guarded = threshold * (1 - 2 * GUARD) if ties else threshold
+    if ((started > guarded) & (threshold > 0) & (decay > 0)).any():
+        at = "at its threshold or above" if ties else "above its threshold"
+        reasons.append(f"an initial state {at}, of which nengo.LIF has no time of firing")
     return reasons
 
 

@@ -42,15 +42,13 @@ def read_handwritten(backend: str, network: nengo.Network, dt: float, inputs: Se
     return graph
 
 
-def error_model(neurons: Sequence[Neurons]) -> dict[str, Any] | None:
-    """By how much Nengo's arithmetic is off the graph's, as arguments of ``sb.ErrorModel``; None if it has no bound.
+def error_model(neurons: Sequence[Neurons]) -> dict[str, Any]:
+    """By how much Nengo's arithmetic is off the graph's, as arguments of ``sb.ErrorModel``.
 
     v + (J - v)*K rounds J - v, the product and the sum: relative to K|J|, to K|v|, of which the carried state is a
     share of decay/K, and to what ``gamma`` of the model covers. A gain and the height of a spike round once each.
     """
     decays = np.concatenate([np.atleast_1d(found.decay) for found in neurons])
-    if not decays.all():
-        return None
     return {
         "precision": "float64",
         "weight_error": 8 * UNIT,
@@ -137,9 +135,7 @@ class Reader:
             return None
         about = {
             "dt": self.dt,
-            "rounding": {
-                name: "relative to J - v" if entry.decay.all() else "relative to v" for name, entry in neurons.items()
-            },
+            "rounding": dict.fromkeys(neurons, "relative to J - v"),
             "model": error_model(list(neurons.values())),
             "drawn": {name: list(entry.drawn) for name, entry in neurons.items() if entry.drawn},
         }

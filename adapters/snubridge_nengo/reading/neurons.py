@@ -24,6 +24,7 @@ import numpy as np
 from nengo.exceptions import NengoException
 
 from snubridge.errors import shown
+from snubridge_nengo.engine.stock import LEAST_DECAY
 from snubridge_nengo.reading.drawing import Array, Refused, Seeds, is_random
 
 FARTHEST = 500
@@ -114,6 +115,12 @@ def read_neurons(name: str, ensemble: nengo.Ensemble, seeds: Seeds, dt: float, d
     )
     # As Nengo computes it: an array divided by a number, whose expm1 may differ from that of a number.
     share = -np.expm1(-np.full(ensemble.n_neurons, dt) / kind.tau_rc)
+    if not (1 - share >= LEAST_DECAY).all():
+        raise Refused(
+            f"with tau_rc={kind.tau_rc:g} a step of {dt:g} s leaves nothing of the voltage, which may round above what "
+            "drives it: there Nengo's own step raises",
+            f"set tau_rc to dt/30 or more, {dt / 30:.2g}",
+        )
     size = np.where(gain == 0, 1.0, np.abs(gain))
     with np.errstate(all="ignore"):
         threshold = 1 / (share * size)

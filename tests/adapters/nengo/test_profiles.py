@@ -43,6 +43,18 @@ def test_stock_spikes_as_the_graph_says(family: str) -> None:
     assert found["ties"] > 1000 or family == "generic"
 
 
+@pytest.mark.parametrize("decay", [1.0, 1 - 2.0**-45, 0.5, 0.0])
+@pytest.mark.parametrize("ties", [False, True])
+def test_it_starts_as_close_to_its_threshold_as_is_taken(decay: float, ties: bool) -> None:
+    """Nengo takes a voltage above 1 for a spike long ago, and is refractory since."""
+    started = 1 - 2.0**-24 if ties else 1.0
+    graph = stack(sb.Unit(decay, 1.0, h=sb.Step(at_threshold=ties), initial_state=started), size=1)
+    inputs = np.array([0, 2, 2, 0, 2, 2, 0.25, 0.5])[:, np.newaxis, np.newaxis]
+    expected = sb.simulate(graph, inputs).spikes["u0"]
+    assert 0 < expected.sum() < expected.size
+    np.testing.assert_array_equal(sb.export(graph, "nengo", profile="stock").run(inputs).spikes["u0"], expected)
+
+
 @pytest.mark.parametrize("family", ["generic", "lattice"])
 @pytest.mark.parametrize("dt", [1.0, 1 / 3, 7e-4])
 def test_dt_changes_no_spike(family: str, dt: float) -> None:
@@ -133,6 +145,11 @@ def test_what_the_model_says() -> None:
         (sb.Unit(0.5, 1.0, reset=sb.Reset.LATERAL), "Reset.LATERAL"),
         (sb.Unit(0.5, 1.0, reset=sb.Reset.SUBTRACT), "Reset.SUBTRACT"),
         (sb.Unit(0.5, 1.0, initial_state=1.5), "an initial state above its threshold"),
+        (
+            sb.Unit(1.0, 1.0, h=sb.Step(at_threshold=True), initial_state=1.0),
+            "an initial state at its threshold or above",
+        ),
+        (sb.Unit(1.0, 1.0, h=sb.Step(at_threshold=True), initial_state=1 - 2.0**-41), "an initial state at its thresh"),
         (sb.Unit(2.0**-50, 1.0), "a decay of 8.88e-16"),
         (sb.Unit(0.5, 1e30), "thresholds from 1e+30"),
     ],

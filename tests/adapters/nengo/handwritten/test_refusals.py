@@ -97,6 +97,10 @@ ENSEMBLES: dict[str, tuple[dict[str, Any], str]] = {
     "drawn voltage": ({"neuron_type": nengo.LIF(tau_ref=0)}, "Nengo draws its initial voltage anew at every build"),
     "drawn by code": ({"bias": Evaluated(), "seed": 3}, "its bias is drawn by a Evaluated, code of its own; give an"),
     "points by code": ({"eval_points": Evaluated(), "seed": 3}, "its evaluation points is drawn by a Evaluated, code"),
+    "no memory": (
+        {"neuron_type": lif(tau_rc=1e-5)},
+        "with tau_rc=1e-05 a step of 0.001 s leaves nothing of the voltage",
+    ),
     "above": (
         {"neuron_type": voltage(np.array([0, 1.5, 0]))},
         "it starts above its threshold, where Nengo's refractory time",
