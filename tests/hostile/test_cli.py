@@ -205,11 +205,11 @@ def test_what_is_not_permitted_is_said(place, capsys):
 
 @pytest.fixture
 def full(tmp_path):
-    """A file system with an old file on it, and room for 48 KiB more."""
+    """A file system with an old file on it, and room for 96 KiB more."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=144k", "tmpfs", str(disk)], capture_output=True, text=True
     )
     if mounted.returncode:
         pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
@@ -221,11 +221,11 @@ def full(tmp_path):
 
 
 def large(folder):
-    """A network whose artefacts take more than 48 KiB, and inputs whose trace does."""
-    weight = np.random.default_rng(0).normal(size=(120, 120))
-    nodes = {"in": sb.Input((120,)), "w": sb.Linear(weight), "u": sb.Unit(0.5, 1.0), "out": sb.Output()}
+    """A network whose artefacts take more than 96 KiB, and inputs whose trace does."""
+    weight = np.random.default_rng(0).normal(size=(240, 240))
+    nodes = {"in": sb.Input((240,)), "w": sb.Linear(weight), "u": sb.Unit(0.5, 1.0), "out": sb.Output()}
     sb.save(sb.Graph(nodes, [sb.Edge("in", "w"), sb.Edge("w", "u"), sb.Edge("u", "out")]), folder / "large.safetensors")
-    np.save(folder / "large.npy", np.ones((50, 2, 120)))
+    np.save(folder / "large.npy", np.ones((50, 2, 240)))
 
 
 def small():
