@@ -360,7 +360,7 @@ sys.exit(main())
 def test_signals_while_an_engine_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     large(tmp_path)
-    np.save("long.npy", np.ones((200_000, 1, 120), np.uint8))
+    np.save("long.npy", np.ones((200_000, 1, 240), np.uint8))
     for verb in (
         ["run", "large.safetensors", "--on", "reference", "--out", "t.npz"],
         ["verify", "large.safetensors", "--on", "pcm"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def test_a_longer_run_or_another_record_is_compiled_anew(untouched: None) -> Non
     folder = second.directory
     assert folder.is_dir()
     del first, second, program
+    gc.collect()  # Brian2 may have left cycles that lead to it
     assert not folder.exists(), "a temporary project outlives its program"
 
 
